@@ -1,0 +1,207 @@
+//! What is recorded of a stage: the journal from which a run goes on after a crash.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::money::NanoUsd;
+use crate::name::Commit;
+use crate::run::Failure;
+use crate::time::Timestamp;
+use crate::value::Value;
+
+/// Where a stage stands in its run: its name, below a `foreach` with the index of the item:
+/// `Summarise`, `Each[3]/Label`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StagePath(String);
+
+impl StagePath {
+    /// A stage of the manifest's own list.
+    pub fn root(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
+    /// A stage inside this one, for one item.
+    #[must_use]
+    pub fn item(&self, index: usize, name: &str) -> Self {
+        Self(format!("{}[{index}]/{name}", self.0))
+    }
+
+    /// From a stored path.
+    pub fn stored(path: String) -> Self {
+        Self(path)
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StagePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A finished stage: an entry of the journal, written once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// Which stage.
+    pub path: StagePath,
+    /// How it ended.
+    pub end: StageEnd,
+    /// The name under which its output is known, and the output.
+    pub output: Option<StageOutput>,
+    /// The workspace after it: a commit under the run's ref. `None` when nothing was written.
+    pub snapshot: Option<Commit>,
+    /// What it used.
+    pub usage: StageUsage,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+}
+
+/// What a stage hands to the next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageOutput {
+    /// Under which name; `None` keeps it for people only.
+    pub name: Option<String>,
+    /// What.
+    pub value: Value,
+}
+
+/// How a stage ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "status")]
+pub enum StageEnd {
+    /// Well.
+    Succeeded,
+    /// Badly.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// Whether the run goes on all the same (`continue_on_error`).
+        tolerated: bool,
+    },
+    /// It took longer than it may.
+    TimedOut {
+        /// Which limit.
+        failure: Failure,
+        /// Whether the run goes on all the same.
+        tolerated: bool,
+    },
+    /// Someone ended the run.
+    Cancelled,
+    /// Its `if` does not hold, or something it needs failed.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl StageEnd {
+    /// The word in the API and in `${stages…}`.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::Skipped { .. } => "skipped",
+        }
+    }
+
+    /// Why it failed, when it did.
+    pub const fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed { failure, .. } | Self::TimedOut { failure, .. } => Some(failure),
+            Self::Succeeded | Self::Cancelled | Self::Skipped { .. } => None,
+        }
+    }
+
+    /// Whether the run is a failure because of it.
+    pub const fn breaks_run(&self) -> bool {
+        matches!(self, Self::Failed { tolerated: false, .. } | Self::TimedOut { tolerated: false, .. })
+    }
+}
+
+/// What a stage used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StageUsage {
+    /// Every call of a model, failed ones too.
+    pub calls: Vec<ModelUsage>,
+    /// Processor time, microseconds.
+    pub cpu_micros: u64,
+    /// The most memory at once, bytes.
+    pub memory_peak: u64,
+    /// The digest of the sandbox's policy, when there was a sandbox.
+    pub sandbox: Option<String>,
+}
+
+impl StageUsage {
+    /// What all calls cost together.
+    pub fn cost(&self) -> NanoUsd {
+        self.calls.iter().map(|call| call.cost).sum()
+    }
+
+    /// The tokens of all calls together.
+    pub fn tokens(&self) -> Tokens {
+        self.calls.iter().fold(Tokens::default(), |sum, call| sum.plus(&call.tokens))
+    }
+}
+
+/// What one call of a model used: a row of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelUsage {
+    /// The model that the manifest names.
+    pub requested: String,
+    /// The model that answered.
+    pub served: String,
+    /// Whose it is.
+    pub provider: String,
+    /// What it read and wrote.
+    pub tokens: Tokens,
+    /// What it cost.
+    pub cost: NanoUsd,
+    /// Whether the provider said so, or it is reckoned from the size of the texts.
+    pub estimated: bool,
+}
+
+/// Tokens by kind. Kinds do not overlap, but `reasoning` is part of `output`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tokens {
+    /// Read afresh.
+    pub input: u64,
+    /// Read from the provider's cache.
+    pub cache_read: u64,
+    /// Written to the provider's cache.
+    pub cache_write: u64,
+    /// Written.
+    pub output: u64,
+    /// Written without being shown.
+    pub reasoning: u64,
+}
+
+impl Tokens {
+    /// Kind by kind.
+    #[must_use]
+    pub const fn plus(&self, other: &Self) -> Self {
+        Self {
+            input: self.input + other.input,
+            cache_read: self.cache_read + other.cache_read,
+            cache_write: self.cache_write + other.cache_write,
+            output: self.output + other.output,
+            reasoning: self.reasoning + other.reasoning,
+        }
+    }
+
+    /// Everything that was read or written.
+    pub const fn total(&self) -> u64 {
+        self.input + self.cache_read + self.cache_write + self.output
+    }
+}

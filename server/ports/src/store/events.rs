@@ -1,0 +1,98 @@
+//! Deliveries as they came, events as they were understood, and the decisions about them.
+
+use async_trait::async_trait;
+use domain::event::Event;
+use domain::id::{DeliveryId, EventId, RepositoryId, RunId};
+use domain::name::{Branch, DaemonId};
+use domain::time::Timestamp;
+
+use super::runs::NewRun;
+use super::{Recorded, StoreError};
+
+/// What happened, and what was made of it.
+#[async_trait]
+pub trait Events {
+    /// Stores a delivery before it is answered. Known when one with the same external id, or with the
+    /// same content from the same source, is there.
+    async fn delivery_record(&self, delivery: &Delivery) -> Result<Recorded<DeliveryId>, StoreError>;
+
+    /// The oldest delivery that nobody has looked at.
+    async fn delivery_next(&self) -> Result<Option<Delivery>, StoreError>;
+
+    /// Records what was made of a delivery: one sentence. It is not given out again.
+    async fn delivery_settle(&self, id: DeliveryId, verdict: &str, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Stores an event. With a `dedupe` key that is there already it is known, and nothing is stored.
+    async fn event_record(
+        &self,
+        event: &Event,
+        dedupe: Option<&str>,
+    ) -> Result<Recorded<EventId>, StoreError>;
+
+    /// One event.
+    async fn event_get(&self, id: EventId) -> Result<Option<Event>, StoreError>;
+
+    /// The oldest event that is not dispatched.
+    async fn event_next(&self) -> Result<Option<Event>, StoreError>;
+
+    /// Records which daemons an event starts and which not, and queues the runs, all or nothing, once:
+    /// an event that is dispatched already is [`Dispatched::Already`].
+    async fn event_dispatch(&self, dispatch: &Dispatch) -> Result<Dispatched, StoreError>;
+
+    /// The decisions about an event, in the order in which they were given.
+    async fn match_list(&self, event: EventId) -> Result<Vec<MatchRecord>, StoreError>;
+}
+
+/// One request from outside, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Which.
+    pub id: DeliveryId,
+    /// Who sent it: `remote` for the webhook of a watched repository, `daemon` for a daemon's own endpoint.
+    pub source: String,
+    /// About which repository.
+    pub repository: RepositoryId,
+    /// The sender's id for it.
+    pub external_id: Option<String>,
+    /// SHA-256 of what was signed.
+    pub content: [u8; 32],
+    /// The body.
+    pub body: Vec<u8>,
+    /// When it came.
+    pub received_at: Timestamp,
+}
+
+/// What an event starts.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    /// Which event.
+    pub event: EventId,
+    /// The decision about each daemon.
+    pub matches: Vec<MatchRecord>,
+    /// The runs it starts.
+    pub runs: Vec<NewRun>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Whether a daemon answers to an event, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MatchRecord {
+    /// Which daemon.
+    pub daemon: DaemonId,
+    /// On which branch.
+    pub branch: Branch,
+    /// The run that it started; `None` when it did not.
+    pub run: Option<RunId>,
+    /// Why, or why not.
+    pub reason: String,
+}
+
+/// What came of dispatching.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dispatched {
+    /// It is recorded.
+    Recorded,
+    /// Somebody else was first.
+    Already,
+}

@@ -1,0 +1,32 @@
+//! The outbox: effects that are to be performed, and what became of them.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::effect::{Effect, EffectStatus};
+use domain::id::{EffectId, RunId};
+use domain::time::Timestamp;
+
+use super::{Fenced, StoreError};
+
+/// Effects; they come into the store with the end of their run.
+#[async_trait]
+pub trait Outbox {
+    /// The pending effect that is longest due, counted as one more attempt and not given out again for
+    /// the time of `hold`. Effects of one repository are given out one at a time, in their order.
+    async fn effect_next(&self, now: Timestamp, hold: Duration) -> Result<Option<Effect>, StoreError>;
+
+    /// Records what became of an effect; lost when it was given out again since (`attempts` differs).
+    async fn effect_settle(
+        &self,
+        effect: EffectId,
+        attempts: u32,
+        status: &EffectStatus,
+    ) -> Result<Fenced, StoreError>;
+
+    /// The effects of a run, in their order.
+    async fn effect_list(&self, run: RunId) -> Result<Vec<Effect>, StoreError>;
+
+    /// Makes a staged effect pending; false when it is not staged.
+    async fn effect_promote(&self, effect: EffectId, at: Timestamp) -> Result<bool, StoreError>;
+}
