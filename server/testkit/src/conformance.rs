@@ -1,0 +1,4 @@
+//! What every implementation of a port must do, as tests that run against any of them.
+
+pub mod objects;
+pub mod store;

@@ -1,0 +1,189 @@
+//! Deliveries, events, dispatch.
+
+use domain::event::Event;
+use domain::id::DeliveryId;
+use domain::run::RunStatus;
+use domain::value::Taint;
+use ports::clock::Clock;
+use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord};
+use ports::store::{Recorded, Store, StoreError, Topic};
+use serde_json::json;
+
+use super::scene::{ANSWERS, Scene};
+use crate::{FixedClock, build};
+
+fn delivery(scene: Scene<'_>, external_id: Option<&str>, content: u8) -> Delivery {
+    Delivery {
+        id: DeliveryId::new(scene.clock.unique()),
+        source: "remote".to_owned(),
+        repository: scene.repository,
+        external_id: external_id.map(str::to_owned),
+        content: [content; 32],
+        body: vec![0, 255, content],
+        received_at: scene.clock.now(),
+    }
+}
+
+/// A delivery is known by the sender's id for it and by what it says, from the same sender.
+pub async fn a_delivery_is_recorded_once(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let other = build::repository(clock, "ada/other");
+    store.repository_create(&other).await.expect(ANSWERS);
+    let first = delivery(scene, Some("1"), 1);
+    let known = Recorded::Known(first.id);
+    let cases = [
+        (first.clone(), Recorded::New),
+        (delivery(scene, Some("1"), 1), known),
+        (delivery(scene, Some("2"), 1), known),
+        (delivery(scene, None, 1), known),
+        (delivery(scene, Some("1"), 2), known),
+        (delivery(scene, None, 3), Recorded::New),
+        (delivery(scene, None, 4), Recorded::New),
+        (Delivery { source: "daemon".to_owned(), ..delivery(scene, Some("1"), 1) }, Recorded::New),
+        (Delivery { repository: other.id, ..delivery(scene, Some("1"), 1) }, Recorded::New),
+    ];
+    for (nth, (delivery, expect)) in cases.iter().enumerate() {
+        assert_eq!(store.delivery_record(delivery).await.expect(ANSWERS), *expect, "case {nth}");
+    }
+}
+
+/// The same delivery many times at once is recorded once.
+pub async fn a_delivery_is_recorded_by_one_of_many(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let copies: Vec<_> = (0..50).map(|nth| delivery(scene, Some(&format!("{nth}")), 7)).collect();
+    let outcomes = futures::future::join_all(copies.iter().map(|copy| store.delivery_record(copy))).await;
+    let new = outcomes.into_iter().filter(|outcome| matches!(outcome, Ok(Recorded::New))).count();
+    assert_eq!(new, 1);
+}
+
+/// Deliveries are given out oldest first until they are settled; the first verdict stays.
+pub async fn a_delivery_is_given_out_until_it_is_settled(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let mut woken = store.wakeups(Topic::Events);
+    woken.mark_unchanged();
+    let (first, second) = (delivery(scene, Some("a"), 1), delivery(scene, None, 2));
+    for delivery in [&first, &second] {
+        store.delivery_record(delivery).await.expect(ANSWERS);
+    }
+    assert!(woken.has_changed().expect("the store lives"));
+    for expect in [&first, &second] {
+        for _ in 0..2 {
+            assert_eq!(store.delivery_next().await.expect(ANSWERS).as_ref(), Some(expect));
+        }
+        for verdict in ["a push to main", "something else"] {
+            store.delivery_settle(expect.id, verdict, clock.now()).await.expect(ANSWERS);
+        }
+    }
+    assert_eq!(store.delivery_next().await.expect(ANSWERS), None);
+    let unknown = delivery(scene, None, 9).id;
+    assert!(store.delivery_settle(unknown, "", clock.now()).await.is_err());
+}
+
+/// An event comes back as it was, whatever its payload holds.
+pub async fn an_event_comes_back_as_it_was(store: &dyn Store, clock: &FixedClock) {
+    let repository = Scene::set(store, clock).await.repository().await;
+    let plain = build::event(clock, &repository);
+    let rich = Event {
+        action: Some("opened".to_owned()),
+        branch: None,
+        commit: None,
+        paths: vec!["src/é.rs".to_owned(), String::new()],
+        labels: vec!["'; DROP TABLE runs; --".to_owned()],
+        draft: true,
+        payload: json!({"z": 1, "a": ["\u{0}", "\u{1f600}", 1.5, u64::MAX, null]}),
+        taint: Taint::External,
+        depth: 3,
+        ..build::event(clock, &repository)
+    };
+    for event in [plain, rich] {
+        assert_eq!(store.event_record(&event, None).await.expect(ANSWERS), Recorded::New);
+        assert_eq!(store.event_get(event.id).await.expect(ANSWERS), Some(event.clone()));
+        assert!(matches!(store.event_record(&event, None).await, Err(StoreError::Conflict(_))));
+    }
+}
+
+/// A `dedupe` key is used once in a repository.
+pub async fn an_event_is_recorded_once(store: &dyn Store, clock: &FixedClock) {
+    let repository = Scene::set(store, clock).await.repository().await;
+    let other = build::repository(clock, "ada/other");
+    store.repository_create(&other).await.expect(ANSWERS);
+    let first = build::event(clock, &repository);
+    let record = async |event: &Event, dedupe| store.event_record(event, dedupe).await.expect(ANSWERS);
+    assert_eq!(record(&first, Some("cron 9:00")).await, Recorded::New);
+    assert_eq!(record(&build::event(clock, &repository), Some("cron 9:00")).await, Recorded::Known(first.id));
+    assert_eq!(record(&build::event(clock, &repository), Some("cron 9:01")).await, Recorded::New);
+    assert_eq!(record(&build::event(clock, &repository), None).await, Recorded::New);
+    assert_eq!(record(&build::event(clock, &repository), None).await, Recorded::New);
+    assert_eq!(record(&build::event(clock, &other), Some("cron 9:00")).await, Recorded::New);
+}
+
+async fn dispatch_of(scene: Scene<'_>, event: &Event) -> Dispatch {
+    let mut new = scene.new_run().await;
+    new.run.cause.event = Some(event.id);
+    let said = |daemon: &str, run, reason: &str| MatchRecord {
+        daemon: build::name(daemon),
+        branch: build::name("main"),
+        run,
+        reason: reason.to_owned(),
+    };
+    let matches = vec![
+        said("review", Some(new.run.id), "it answers to manual"),
+        said("lint", None, "the branch does not match"),
+        said("a", None, "the actor is a bot"),
+    ];
+    Dispatch { event: event.id, matches, runs: vec![new], at: scene.clock.now() }
+}
+
+/// Events are given out oldest first until they are dispatched; what was decided is kept in order.
+pub async fn an_event_is_dispatched_once(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let repository = scene.repository().await;
+    let events = [build::event(clock, &repository), build::event(clock, &repository)];
+    for event in &events {
+        store.event_record(event, None).await.expect(ANSWERS);
+    }
+    assert!(store.match_list(events[0].id).await.expect(ANSWERS).is_empty());
+    for event in &events {
+        assert_eq!(store.event_next().await.expect(ANSWERS).as_ref(), Some(event));
+        let first = dispatch_of(scene, event).await;
+        assert_eq!(store.event_dispatch(&first).await.expect(ANSWERS), Dispatched::Recorded);
+        let second = dispatch_of(scene, event).await;
+        assert_eq!(store.event_dispatch(&second).await.expect(ANSWERS), Dispatched::Already);
+        assert_eq!(store.match_list(event.id).await.expect(ANSWERS), first.matches);
+        assert_eq!(scene.status(first.runs[0].run.id).await, RunStatus::Queued);
+        assert_eq!(store.run_get(second.runs[0].run.id).await.expect(ANSWERS), None);
+    }
+    assert_eq!(store.event_next().await.expect(ANSWERS), None);
+}
+
+/// Of many who dispatch the same event, one does, and the runs are queued once.
+pub async fn an_event_is_dispatched_by_one_of_many(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let event = build::event(clock, &scene.repository().await);
+    store.event_record(&event, None).await.expect(ANSWERS);
+    let mut dispatches = Vec::new();
+    for _ in 0..20 {
+        dispatches.push(dispatch_of(scene, &event).await);
+    }
+    let outcomes =
+        futures::future::join_all(dispatches.iter().map(|dispatch| store.event_dispatch(dispatch))).await;
+    let recorded = outcomes.into_iter().filter(|outcome| matches!(outcome, Ok(Dispatched::Recorded))).count();
+    assert_eq!(recorded, 1);
+    assert_eq!(store.run_depth().await.expect(ANSWERS).queued, 1);
+}
+
+/// A dispatch with a run that cannot be queued records nothing, and can be mended.
+pub async fn a_dispatch_is_all_or_nothing(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let event = build::event(clock, &scene.repository().await);
+    store.event_record(&event, None).await.expect(ANSWERS);
+    let good = dispatch_of(scene, &event).await;
+    let mut bad = good.clone();
+    bad.runs.push(bad.runs[0].clone());
+    assert!(matches!(store.event_dispatch(&bad).await, Err(StoreError::Conflict(_))));
+    assert_eq!(store.run_depth().await.expect(ANSWERS).queued, 0);
+    assert!(store.match_list(event.id).await.expect(ANSWERS).is_empty());
+    assert_eq!(store.event_dispatch(&good).await.expect(ANSWERS), Dispatched::Recorded);
+    let unknown = dispatch_of(scene, &build::event(clock, &scene.repository().await)).await;
+    assert!(matches!(store.event_dispatch(&unknown).await, Err(StoreError::Conflict(_))));
+}

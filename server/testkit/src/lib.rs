@@ -1,0 +1,23 @@
+//! What tests stand on: a clock that stands still, one stateful fake for each port, builders, and
+//! the conformance suites that the fakes and the real adapters both pass.
+//!
+//! Only ever a dev-dependency. A fake keeps every promise of its port and nothing besides; where a
+//! real counterpart is quick to have (git, SQLite, the disk), a test takes that one instead.
+//!
+//! Start with [`MemoryStore`] to test a story, with [`conformance`] to write an adapter.
+
+mod clock;
+pub use clock::FixedClock;
+
+pub mod build;
+
+mod memory;
+pub use memory::MemoryStore;
+
+mod memory_objects;
+pub use memory_objects::MemoryObjects;
+
+mod scripted;
+pub use scripted::{ScriptedModels, ScriptedSandbox, ScriptedWeb};
+
+pub mod conformance;

@@ -1,0 +1,135 @@
+use async_trait::async_trait;
+use domain::event::Event;
+use domain::id::{DeliveryId, EventId};
+use domain::time::Timestamp;
+use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord};
+use ports::store::{Events, Recorded, StoreError, Topic};
+
+use super::{MemoryStore, State};
+
+/// A delivery, and what was made of it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    delivery: Delivery,
+    verdict: Option<String>,
+}
+
+/// An event, and what was made of it.
+#[derive(Debug)]
+pub(super) struct Fact {
+    event: Event,
+    dedupe: Option<String>,
+    matches: Option<Vec<MatchRecord>>,
+}
+
+#[async_trait]
+impl Events for MemoryStore {
+    async fn delivery_record(&self, delivery: &Delivery) -> Result<Recorded<DeliveryId>, StoreError> {
+        let mut state = self.state();
+        let known = state.deliveries.values().map(|kept| &kept.delivery).find(|known| {
+            known.source == delivery.source
+                && known.repository == delivery.repository
+                && (known.content == delivery.content
+                    || (known.external_id.is_some() && known.external_id == delivery.external_id))
+        });
+        if let Some(known) = known {
+            return Ok(Recorded::Known(known.id));
+        }
+        if state.deliveries.contains_key(&delivery.id) {
+            return Err(StoreError::Conflict(format!("{} is there already", delivery.id)));
+        }
+        state.refuse_unknown_repository(delivery.repository)?;
+        state.deliveries.insert(delivery.id, Kept { delivery: delivery.clone(), verdict: None });
+        drop(state);
+        self.wake(&[Topic::Events]);
+        Ok(Recorded::New)
+    }
+
+    async fn delivery_next(&self) -> Result<Option<Delivery>, StoreError> {
+        let state = self.state();
+        Ok(state.deliveries.values().find(|kept| kept.verdict.is_none()).map(|kept| kept.delivery.clone()))
+    }
+
+    async fn delivery_settle(&self, id: DeliveryId, verdict: &str, _at: Timestamp) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let kept =
+            state.deliveries.get_mut(&id).ok_or_else(|| StoreError::Conflict(format!("there is no {id}")))?;
+        kept.verdict.get_or_insert_with(|| verdict.to_owned());
+        Ok(())
+    }
+
+    async fn event_record(
+        &self,
+        event: &Event,
+        dedupe: Option<&str>,
+    ) -> Result<Recorded<EventId>, StoreError> {
+        let mut state = self.state();
+        let same = |fact: &&Fact| {
+            dedupe.is_some() && fact.dedupe.as_deref() == dedupe && fact.event.repository == event.repository
+        };
+        if let Some(known) = state.events.values().find(same) {
+            return Ok(Recorded::Known(known.event.id));
+        }
+        state.refuse_unknown_repository(event.repository)?;
+        state.refuse_known_event(event.id)?;
+        state.keep_event(event, dedupe);
+        drop(state);
+        self.wake(&[Topic::Events]);
+        Ok(Recorded::New)
+    }
+
+    async fn event_get(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        Ok(self.state().events.get(&id).map(|fact| fact.event.clone()))
+    }
+
+    async fn event_next(&self) -> Result<Option<Event>, StoreError> {
+        let state = self.state();
+        Ok(state.events.values().find(|fact| fact.matches.is_none()).map(|fact| fact.event.clone()))
+    }
+
+    async fn event_dispatch(&self, dispatch: &Dispatch) -> Result<Dispatched, StoreError> {
+        let mut state = self.state();
+        let Some(fact) = state.events.get(&dispatch.event) else {
+            return Err(StoreError::Conflict(format!("there is no {}", dispatch.event)));
+        };
+        if fact.matches.is_some() {
+            return Ok(Dispatched::Already);
+        }
+        state.refuse_runs(&dispatch.runs)?;
+        for new in &dispatch.runs {
+            state.enqueue(new, None, dispatch.at);
+        }
+        if let Some(fact) = state.events.get_mut(&dispatch.event) {
+            fact.matches = Some(dispatch.matches.clone());
+        }
+        drop(state);
+        self.wake(&[Topic::Events, Topic::Runs]);
+        Ok(Dispatched::Recorded)
+    }
+
+    async fn match_list(&self, event: EventId) -> Result<Vec<MatchRecord>, StoreError> {
+        let state = self.state();
+        Ok(state.events.get(&event).and_then(|fact| fact.matches.clone()).unwrap_or_default())
+    }
+}
+
+impl State {
+    pub(super) fn refuse_known_event(&self, id: EventId) -> Result<(), StoreError> {
+        if self.events.contains_key(&id) {
+            return Err(StoreError::Conflict(format!("{id} is there already")));
+        }
+        Ok(())
+    }
+
+    pub(super) fn refuse_unknown_repository(&self, id: domain::id::RepositoryId) -> Result<(), StoreError> {
+        if self.repositories.contains_key(&id) {
+            return Ok(());
+        }
+        Err(StoreError::Conflict(format!("there is no {id}")))
+    }
+
+    pub(super) fn keep_event(&mut self, event: &Event, dedupe: Option<&str>) {
+        let fact = Fact { event: event.clone(), dedupe: dedupe.map(str::to_owned), matches: None };
+        self.events.insert(event.id, fact);
+    }
+}

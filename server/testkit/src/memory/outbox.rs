@@ -1,0 +1,90 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::effect::{Effect, EffectStatus};
+use domain::id::{EffectId, RunId};
+use domain::time::Timestamp;
+use ports::store::{Fenced, Outbox, StoreError, Topic};
+
+use super::MemoryStore;
+
+/// An effect; they stand in the order in which they came.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) effect: Effect,
+    /// Until when it is with a performer.
+    pub(super) held_until: Option<Timestamp>,
+}
+
+impl Wanted {
+    fn is_held(&self, now: Timestamp) -> bool {
+        self.held_until.is_some_and(|until| until > now)
+    }
+
+    fn due_at(&self) -> Option<Timestamp> {
+        match self.effect.status {
+            EffectStatus::Pending { at } => Some(at),
+            EffectStatus::Staged | EffectStatus::Done { .. } | EffectStatus::Refused { .. } => None,
+        }
+    }
+}
+
+#[async_trait]
+impl Outbox for MemoryStore {
+    async fn effect_next(&self, now: Timestamp, hold: Duration) -> Result<Option<Effect>, StoreError> {
+        let mut state = self.state();
+        let busy: Vec<_> =
+            state.effects.iter().filter(|w| w.is_held(now)).map(|w| w.effect.repository).collect();
+        let ready = state
+            .effects
+            .iter_mut()
+            .filter(|wanted| !busy.contains(&wanted.effect.repository))
+            .filter_map(|wanted| Some((wanted.due_at().filter(|at| *at <= now)?, wanted)));
+        // `min_by_key` gives the first of equals: the one that came first.
+        let Some((_, wanted)) = ready.min_by_key(|(at, _)| *at) else { return Ok(None) };
+        wanted.held_until = Some(now.after(hold));
+        wanted.effect.attempts += 1;
+        Ok(Some(wanted.effect.clone()))
+    }
+
+    async fn effect_settle(
+        &self,
+        effect: EffectId,
+        attempts: u32,
+        status: &EffectStatus,
+    ) -> Result<Fenced, StoreError> {
+        let mut state = self.state();
+        let Some(wanted) = state.effects.iter_mut().find(|wanted| wanted.effect.id == effect) else {
+            return Ok(Fenced::Lost);
+        };
+        let settled =
+            matches!(wanted.effect.status, EffectStatus::Done { .. } | EffectStatus::Refused { .. });
+        if settled || wanted.effect.attempts != attempts {
+            return Ok(Fenced::Lost);
+        }
+        wanted.effect.status = status.clone();
+        wanted.held_until = None;
+        drop(state);
+        self.wake(&[Topic::Outbox]);
+        Ok(Fenced::Written)
+    }
+
+    async fn effect_list(&self, run: RunId) -> Result<Vec<Effect>, StoreError> {
+        let state = self.state();
+        let of_run = state.effects.iter().filter(|wanted| wanted.effect.provenance.run == run);
+        Ok(of_run.map(|wanted| wanted.effect.clone()).collect())
+    }
+
+    async fn effect_promote(&self, effect: EffectId, at: Timestamp) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        let staged = state
+            .effects
+            .iter_mut()
+            .find(|wanted| wanted.effect.id == effect && wanted.effect.status == EffectStatus::Staged);
+        let Some(wanted) = staged else { return Ok(false) };
+        wanted.effect.status = EffectStatus::Pending { at };
+        drop(state);
+        self.wake(&[Topic::Outbox]);
+        Ok(true)
+    }
+}

@@ -1,0 +1,29 @@
+//! Fakes that answer by a script: a function from what is asked to what comes of it.
+
+mod models;
+mod sandbox;
+mod web;
+
+pub use models::ScriptedModels;
+pub use sandbox::ScriptedSandbox;
+pub use web::ScriptedWeb;
+
+use std::sync::{Mutex, PoisonError};
+
+/// What was asked, in order.
+#[derive(Debug)]
+struct Asked<T>(Mutex<Vec<T>>);
+
+impl<T: Clone> Asked<T> {
+    const fn nothing() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    fn note(&self, question: &T) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(question.clone());
+    }
+
+    fn all(&self) -> Vec<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

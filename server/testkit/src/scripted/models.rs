@@ -1,0 +1,106 @@
+use std::fmt;
+
+use async_trait::async_trait;
+use domain::money::NanoUsd;
+use domain::run::Failure;
+use domain::stage::{ModelUsage, Tokens};
+use ports::Retry;
+use ports::models::{Answer, ModelError, Models, Question};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Asked;
+
+type Script = dyn Fn(&Question) -> Result<Answer, ModelError> + Send + Sync;
+
+/// Models that answer by a script; the whole text of an answer is its one piece.
+pub struct ScriptedModels {
+    script: Box<Script>,
+    asked: Asked<Question>,
+    names: Vec<String>,
+}
+
+impl ScriptedModels {
+    /// Models that answer as `script` says.
+    pub fn new(script: impl Fn(&Question) -> Result<Answer, ModelError> + Send + Sync + 'static) -> Self {
+        let names = ["claude-opus", "gemini-pro", "gpt-4", "gpt-5", "local"].map(str::to_owned).to_vec();
+        Self { script: Box::new(script), asked: Asked::nothing(), names }
+    }
+
+    /// Models that always answer `text`.
+    pub fn saying(text: &'static str) -> Self {
+        Self::new(move |question| Ok(Self::answer(question, text)))
+    }
+
+    /// The same models, under other names than `claude-opus`, `gemini-pro`, `gpt-4`, `gpt-5`, `local`.
+    #[must_use]
+    pub fn with_names(mut self, names: &[&str]) -> Self {
+        self.names = names.iter().map(|name| (*name).to_owned()).collect();
+        self
+    }
+
+    /// An answer: a tenth of a cent for one call. With a schema the text must be JSON; it is not
+    /// checked any further.
+    ///
+    /// # Panics
+    /// When the question has a schema and the text is not JSON: the script is wrong then.
+    pub fn answer(question: &Question, text: &str) -> Answer {
+        let json = question.schema.as_ref().map(|_| match serde_json::from_str(text) {
+            Ok(json) => json,
+            Err(error) => panic!("the script answers {text:?} where JSON is asked for: {error}"),
+        });
+        Answer { text: text.to_owned(), json, calls: vec![Self::usage(question)] }
+    }
+
+    /// No answer; nothing was used.
+    pub fn failure(code: &str, message: &str, retry: Retry) -> ModelError {
+        ModelError { failure: Failure::new(code, message), calls: Vec::new(), retry }
+    }
+
+    /// What one call uses: ten tokens in, five out, a tenth of a cent.
+    pub fn usage(question: &Question) -> ModelUsage {
+        let requested = question.targets.first().cloned().unwrap_or_default();
+        ModelUsage {
+            served: requested.clone(),
+            requested,
+            provider: "scripted".to_owned(),
+            tokens: Tokens { input: 10, output: 5, ..Tokens::default() },
+            cost: NanoUsd::from_nanos(1_000_000),
+            estimated: false,
+        }
+    }
+
+    /// The questions that were asked, in order.
+    pub fn questions(&self) -> Vec<Question> {
+        self.asked.all()
+    }
+}
+
+impl fmt::Debug for ScriptedModels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptedModels").field("asked", &self.asked).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Models for ScriptedModels {
+    async fn ask(
+        &self,
+        question: Question,
+        pieces: mpsc::Sender<String>,
+        cancel: CancellationToken,
+    ) -> Result<Answer, ModelError> {
+        self.asked.note(&question);
+        if cancel.is_cancelled() {
+            return Err(Self::failure("cancelled", "the call was cancelled", Retry::Never));
+        }
+        let answer = (self.script)(&question)?;
+        // A receiver that is slow or gone does not matter.
+        let _ = pieces.try_send(answer.text.clone());
+        Ok(answer)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+}
