@@ -1,0 +1,204 @@
+//! Deliveries, events, and the decisions about them.
+
+use async_trait::async_trait;
+use domain::event::Event;
+use domain::id::{DeliveryId, EventId};
+use domain::time::Timestamp;
+use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord};
+use ports::store::{Events, Recorded, StoreError, Topic};
+use sqlx::sqlite::SqliteConnection;
+
+use crate::failure::{failed, missing};
+use crate::repositories::require;
+use crate::rows::{self, Columns, each, json};
+use crate::{SqliteStore, queue};
+
+#[async_trait]
+impl Events for SqliteStore {
+    async fn delivery_record(&self, delivery: &Delivery) -> Result<Recorded<DeliveryId>, StoreError> {
+        let mut transaction = self.write().await?;
+        if let Some(known) = same_delivery(&mut transaction, delivery).await? {
+            return Ok(Recorded::Known(known));
+        }
+        require(&mut transaction, delivery.repository).await?;
+        sqlx::query(
+            "INSERT INTO deliveries (id, source, repository, external_id, content, body, received_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(delivery.id.to_string())
+        .bind(&delivery.source)
+        .bind(delivery.repository.to_string())
+        .bind(&delivery.external_id)
+        .bind(&delivery.content[..])
+        .bind(&delivery.body)
+        .bind(delivery.received_at.millis())
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        self.commit(transaction, &[Topic::Events]).await?;
+        Ok(Recorded::New)
+    }
+
+    async fn delivery_next(&self) -> Result<Option<Delivery>, StoreError> {
+        let row = sqlx::query(DELIVERY_NEXT).fetch_optional(self.reader()).await.map_err(failed)?;
+        row.as_ref().map(rows::delivery).transpose()
+    }
+
+    async fn delivery_settle(&self, id: DeliveryId, verdict: &str, at: Timestamp) -> Result<(), StoreError> {
+        let settled = sqlx::query(
+            "UPDATE deliveries SET verdict = COALESCE(verdict, $2), settled_at = COALESCE(settled_at, $3) WHERE id = $1",
+        )
+        .bind(id.to_string())
+        .bind(verdict)
+        .bind(at.millis())
+        .execute(self.writer())
+        .await
+        .map_err(failed)?;
+        if settled.rows_affected() == 0 { Err(missing(id)) } else { Ok(()) }
+    }
+
+    async fn event_record(
+        &self,
+        event: &Event,
+        dedupe: Option<&str>,
+    ) -> Result<Recorded<EventId>, StoreError> {
+        let mut transaction = self.write().await?;
+        let known = sqlx::query("SELECT id FROM events WHERE repository = $1 AND dedupe = $2")
+            .bind(event.repository.to_string())
+            .bind(dedupe)
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        if let Some(row) = known {
+            return Ok(Recorded::Known(Columns(&row).parsed("id")?));
+        }
+        require(&mut transaction, event.repository).await?;
+        insert(&mut transaction, event, dedupe).await?;
+        self.commit(transaction, &[Topic::Events]).await?;
+        Ok(Recorded::New)
+    }
+
+    async fn event_get(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        let row = sqlx::query("SELECT fact FROM events WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(self.reader())
+            .await
+            .map_err(failed)?;
+        row.as_ref().map(rows::event).transpose()
+    }
+
+    async fn event_next(&self) -> Result<Option<Event>, StoreError> {
+        let row = sqlx::query(EVENT_NEXT).fetch_optional(self.reader()).await.map_err(failed)?;
+        row.as_ref().map(rows::event).transpose()
+    }
+
+    async fn event_dispatch(&self, dispatch: &Dispatch) -> Result<Dispatched, StoreError> {
+        let mut transaction = self.write().await?;
+        if !claim(&mut transaction, dispatch).await? {
+            return Ok(Dispatched::Already);
+        }
+        for (ordinal, record) in (0_i64..).zip(&dispatch.matches) {
+            insert_match(&mut transaction, dispatch.event, ordinal, record).await?;
+        }
+        for new in &dispatch.runs {
+            queue::enqueue(&mut transaction, new, None, dispatch.at).await?;
+        }
+        self.commit(transaction, &[Topic::Events, Topic::Runs]).await?;
+        Ok(Dispatched::Recorded)
+    }
+
+    async fn match_list(&self, event: EventId) -> Result<Vec<MatchRecord>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM matches WHERE event = $1 ORDER BY ordinal")
+            .bind(event.to_string())
+            .fetch_all(self.reader())
+            .await
+            .map_err(failed)?;
+        each(&rows, rows::match_record)
+    }
+}
+
+pub(crate) const DELIVERY_NEXT: &str =
+    "SELECT * FROM deliveries WHERE settled_at IS NULL ORDER BY id LIMIT 1";
+pub(crate) const EVENT_NEXT: &str = "SELECT fact FROM events WHERE dispatched_at IS NULL ORDER BY id LIMIT 1";
+
+/// Stores an event that is to be dispatched.
+pub(crate) async fn insert(
+    connection: &mut SqliteConnection,
+    event: &Event,
+    dedupe: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO events (id, repository, kind, dedupe, fact, occurred_at) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(event.id.to_string())
+    .bind(event.repository.to_string())
+    .bind(event.kind.as_str())
+    .bind(dedupe)
+    .bind(json(event)?)
+    .bind(event.occurred_at.millis())
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// A delivery of the same sender with the same id or the same content.
+async fn same_delivery(
+    connection: &mut SqliteConnection,
+    delivery: &Delivery,
+) -> Result<Option<DeliveryId>, StoreError> {
+    let row = sqlx::query(
+        "SELECT id FROM deliveries WHERE repository = $1 AND source = $2 AND content = $3
+         UNION ALL
+         SELECT id FROM deliveries WHERE repository = $1 AND source = $2 AND external_id = $4
+         ORDER BY id LIMIT 1",
+    )
+    .bind(delivery.repository.to_string())
+    .bind(&delivery.source)
+    .bind(&delivery.content[..])
+    .bind(&delivery.external_id)
+    .fetch_optional(connection)
+    .await
+    .map_err(failed)?;
+    row.map(|row| Columns(&row).parsed("id")).transpose()
+}
+
+/// Marks an event as dispatched; false when it is already.
+async fn claim(connection: &mut SqliteConnection, dispatch: &Dispatch) -> Result<bool, StoreError> {
+    let claimed = sqlx::query("UPDATE events SET dispatched_at = $2 WHERE id = $1 AND dispatched_at IS NULL")
+        .bind(dispatch.event.to_string())
+        .bind(dispatch.at.millis())
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    if claimed.rows_affected() == 1 {
+        return Ok(true);
+    }
+    let there = sqlx::query("SELECT 1 FROM events WHERE id = $1")
+        .bind(dispatch.event.to_string())
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    if there.is_some() { Ok(false) } else { Err(missing(dispatch.event)) }
+}
+
+async fn insert_match(
+    connection: &mut SqliteConnection,
+    event: EventId,
+    ordinal: i64,
+    record: &MatchRecord,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO matches (event, ordinal, daemon, branch, run, reason) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(event.to_string())
+    .bind(ordinal)
+    .bind(record.daemon.as_str())
+    .bind(record.branch.as_str())
+    .bind(record.run.map(|run| run.to_string()))
+    .bind(&record.reason)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}

@@ -1,0 +1,312 @@
+//! Who is let into the queue, who is next out of it, and what the end of a run means to others.
+//! Everything here happens inside a transaction of the caller.
+
+use domain::id::{RepositoryId, RunId};
+use domain::run::{Concurrency, ConcurrencyBehavior, Run, RunOutcome, RunState, RunStatus};
+use domain::time::Timestamp;
+use ports::store::StoreError;
+use ports::store::runs::{Cancellation, NewRun, Priority};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::failure::failed;
+use crate::repositories::require;
+use crate::rows::{self, Columns, each, json, word};
+
+/// Gives the next run to a worker: now, worker, until. A lapsed run has its place in its group
+/// already; a queued one needs room. One statement, so that it is one transaction by itself.
+///
+/// The `+` keeps the index of `ready_at` out: the queue is read in its order and left at the first
+/// run that fits, rather than gathered whole and sorted for each worker that asks.
+pub(crate) const LEASE: &str = "UPDATE runs
+    SET status = 'running', attempt = attempt + 1, worker = $2, lease_until = $3, ready_at = NULL,
+        started_at = COALESCE(started_at, $1)
+    WHERE id = (
+        SELECT id FROM (
+            SELECT * FROM (
+                SELECT queued.priority, queued.id FROM runs AS queued
+                WHERE queued.status = 'queued' AND +queued.ready_at <= $1
+                    AND (queued.concurrency_key IS NULL OR queued.concurrency_limit > (
+                        SELECT COUNT(*) FROM runs AS busy
+                        WHERE busy.status = 'running' AND busy.repository = queued.repository
+                            AND busy.concurrency_key = queued.concurrency_key
+                    ))
+                ORDER BY queued.priority DESC, queued.id LIMIT 1
+            )
+            UNION ALL
+            SELECT * FROM (
+                SELECT lapsed.priority, lapsed.id FROM runs AS lapsed
+                WHERE lapsed.status = 'running' AND lapsed.lease_until <= $1
+                ORDER BY lapsed.priority DESC, lapsed.id LIMIT 1
+            )
+        )
+        ORDER BY priority DESC, id LIMIT 1
+    )
+    RETURNING *";
+
+/// When a queued run becomes ready or a lease lapses, after now.
+pub(crate) const NEXT_MOMENT: &str = "SELECT MIN(at) AS at FROM (
+        SELECT MIN(ready_at) AS at FROM runs WHERE status = 'queued' AND ready_at > $1
+        UNION ALL
+        SELECT MIN(lease_until) AS at FROM runs WHERE status = 'running' AND lease_until > $1
+    )";
+
+/// Queues a run, or ends it at once when its group says so.
+pub(crate) async fn enqueue(
+    connection: &mut SqliteConnection,
+    new: &NewRun,
+    idempotency: Option<&str>,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let run = &new.run;
+    let RunState::Queued { ready_at } = run.state else {
+        return Err(StoreError::Conflict(format!("{} is not queued", run.id)));
+    };
+    require(connection, run.repository).await?;
+    let outcome = match &new.concurrency {
+        None => None,
+        Some(group) => admit(connection, new, group, at).await?,
+    };
+    let status = outcome.as_ref().map_or(RunStatus::Queued, RunOutcome::status);
+    sqlx::query(
+        "INSERT INTO runs (id, repository, daemon, branch, commit_id, digest, cause, event, parent_run,
+             parent_stage, inputs, effects, idempotency, priority, concurrency_key, concurrency_limit, status,
+             ready_at, outcome, ended_at, attempt, cancel_by, cost, log_lines, created_at, started_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+             $22, $23, 0, $24, $25)",
+    )
+    .bind(run.id.to_string())
+    .bind(run.repository.to_string())
+    .bind(run.daemon.as_str())
+    .bind(run.branch.as_str())
+    .bind(run.commit.as_str())
+    .bind(run.digest.as_str())
+    .bind(json(&run.cause)?)
+    .bind(run.cause.event.map(|event| event.to_string()))
+    .bind(run.cause.parent.as_ref().map(|parent| parent.run.to_string()))
+    .bind(run.cause.parent.as_ref().map(|parent| parent.stage.as_str()))
+    .bind(json(&run.inputs)?)
+    .bind(word(&run.effects)?)
+    .bind(idempotency)
+    .bind(rank(new.priority))
+    .bind(new.concurrency.as_ref().map(|group| group.key.as_str()))
+    .bind(new.concurrency.as_ref().map(|group| i64::from(group.limit.max(1))))
+    .bind(status.as_str())
+    .bind(outcome.is_none().then_some(ready_at.millis()))
+    .bind(outcome.as_ref().map(json).transpose()?)
+    .bind(outcome.is_some().then_some(at.millis()))
+    .bind(i64::from(run.attempt))
+    .bind(&run.cancel_requested)
+    .bind(run.cost.nanos())
+    .bind(run.created_at.millis())
+    .bind(run.started_at.map(Timestamp::millis))
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+fn rank(priority: Priority) -> i64 {
+    match priority {
+        Priority::Background => 0,
+        Priority::Event => 1,
+        Priority::Interactive => 2,
+    }
+}
+
+/// Makes room for a run in its group, or says how it ends for want of room. The runs that wait for
+/// it, its ancestors, take no room: they could not go on before it does.
+async fn admit(
+    connection: &mut SqliteConnection,
+    new: &NewRun,
+    group: &Concurrency,
+    at: Timestamp,
+) -> Result<Option<RunOutcome>, StoreError> {
+    if group.behavior == ConcurrencyBehavior::Queue {
+        return Ok(None);
+    }
+    let limit = group.limit.max(1) as usize;
+    let ancestors = ancestors(connection, &new.run).await?;
+    let mut members = members(connection, new.run.repository, &group.key).await?;
+    members.retain(|(id, _)| !ancestors.contains(id));
+    if group.behavior == ConcurrencyBehavior::Fail {
+        let reason = format!("the concurrency group `{}` is full (limit {limit})", group.key);
+        return Ok((members.len() >= limit).then_some(RunOutcome::Skipped { reason }));
+    }
+    let staying: Vec<RunId> = members.into_iter().filter(|(_, asked)| !asked).map(|(id, _)| id).collect();
+    let by = format!("{}, newer in the concurrency group `{}`", new.run.id, group.key);
+    for id in &staying[..(staying.len() + 1).saturating_sub(limit)] {
+        cancel(connection, *id, &by, at).await?;
+    }
+    Ok(None)
+}
+
+/// The runs of a group that have not ended, oldest first, and whether they were asked to end.
+async fn members(
+    connection: &mut SqliteConnection,
+    repository: RepositoryId,
+    key: &str,
+) -> Result<Vec<(RunId, bool)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, cancel_by IS NOT NULL AS asked FROM runs
+         WHERE repository = $1 AND concurrency_key = $2 AND ended_at IS NULL ORDER BY id",
+    )
+    .bind(repository.to_string())
+    .bind(key)
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    each(&rows, |row| Ok((Columns(row).parsed("id")?, Columns(row).raw("asked")?)))
+}
+
+async fn ancestors(connection: &mut SqliteConnection, run: &Run) -> Result<Vec<RunId>, StoreError> {
+    let mut ancestors = Vec::new();
+    let mut next = run.cause.parent.as_ref().map(|parent| parent.run);
+    while let Some(id) = next.filter(|id| !ancestors.contains(id)) {
+        ancestors.push(id);
+        let row = sqlx::query("SELECT parent_run FROM runs WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(failed)?;
+        next = match row {
+            Some(row) => Columns(&row).parsed_if("parent_run")?,
+            None => None,
+        };
+    }
+    Ok(ancestors)
+}
+
+/// Ends a run, and queues the parent that waited only for it.
+pub(crate) async fn end(
+    connection: &mut SqliteConnection,
+    id: RunId,
+    outcome: &RunOutcome,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let row = sqlx::query(
+        "UPDATE runs SET status = $2, outcome = $3, ended_at = $4, ready_at = NULL, worker = NULL, lease_until = NULL
+         WHERE id = $1 AND ended_at IS NULL RETURNING parent_run",
+    )
+    .bind(id.to_string())
+    .bind(outcome.status().as_str())
+    .bind(json(outcome)?)
+    .bind(at.millis())
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let Some(row) = row else { return Ok(()) };
+    match row.try_get::<Option<&str>, _>("parent_run").map_err(failed)? {
+        None => Ok(()),
+        Some(parent) => wake(connection, parent, at).await,
+    }
+}
+
+/// Queues a waiting run none of whose children is under way.
+async fn wake(connection: &mut SqliteConnection, run: &str, at: Timestamp) -> Result<(), StoreError> {
+    sqlx::query(WAKE).bind(run).bind(at.millis()).execute(connection).await.map_err(failed)?;
+    Ok(())
+}
+
+pub(crate) const WAKE: &str = "UPDATE runs SET status = 'queued', ready_at = $2
+    WHERE id = $1 AND status = 'waiting'
+        AND NOT EXISTS (SELECT 1 FROM runs AS child WHERE child.parent_run = $1 AND child.ended_at IS NULL)";
+
+/// Lets a running run wait for its children, or go on at once when none is under way.
+pub(crate) async fn wait(
+    connection: &mut SqliteConnection,
+    run: RunId,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE runs SET status = 'waiting', worker = NULL, lease_until = NULL WHERE id = $1")
+        .bind(run.to_string())
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    wake(connection, &run.to_string(), at).await
+}
+
+/// Gives a running run back to the queue.
+pub(crate) async fn release(
+    connection: &mut SqliteConnection,
+    run: RunId,
+    ready_at: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE runs SET status = 'queued', ready_at = $2, worker = NULL, lease_until = NULL WHERE id = $1",
+    )
+    .bind(run.to_string())
+    .bind(ready_at.millis())
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// Asks a run to end, and the runs that it waits for. From the top down: a parent that has ended is
+/// not woken by its children.
+pub(crate) async fn cancel(
+    connection: &mut SqliteConnection,
+    run: RunId,
+    by: &str,
+    at: Timestamp,
+) -> Result<Cancellation, StoreError> {
+    let outcome = RunOutcome::Cancelled { by: by.to_owned() };
+    let mut cancellation = Cancellation::Unknown;
+    let mut left = vec![run];
+    while let Some(id) = left.pop() {
+        let answer = match status(connection, id).await? {
+            None => Cancellation::Unknown,
+            Some(RunStatus::Running) => {
+                ask(connection, id, by, at).await?;
+                Cancellation::Requested
+            }
+            Some(RunStatus::Queued | RunStatus::Waiting) => {
+                end(connection, id, &outcome, at).await?;
+                left.extend(children(connection, id).await?);
+                Cancellation::Cancelled
+            }
+            Some(_) => Cancellation::Ended,
+        };
+        if id == run {
+            cancellation = answer;
+        }
+    }
+    Ok(cancellation)
+}
+
+async fn status(connection: &mut SqliteConnection, run: RunId) -> Result<Option<RunStatus>, StoreError> {
+    let row = sqlx::query("SELECT status FROM runs WHERE id = $1")
+        .bind(run.to_string())
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    row.map(|row| rows::run_status(&Columns(&row), "status")).transpose()
+}
+
+async fn ask(
+    connection: &mut SqliteConnection,
+    run: RunId,
+    by: &str,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE runs SET cancel_by = COALESCE(cancel_by, $2), cancel_at = COALESCE(cancel_at, $3) WHERE id = $1",
+    )
+    .bind(run.to_string())
+    .bind(by)
+    .bind(at.millis())
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+async fn children(connection: &mut SqliteConnection, run: RunId) -> Result<Vec<RunId>, StoreError> {
+    let rows = sqlx::query("SELECT id FROM runs WHERE parent_run = $1 ORDER BY id")
+        .bind(run.to_string())
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    each(&rows, |row| Columns(row).parsed("id"))
+}
