@@ -1,0 +1,179 @@
+//! How a fetch reaches its remote: https by our own client, ssh by the `ssh` program, a directory of
+//! this machine by `git upload-pack`.
+
+use std::io::BufReader;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::process::{Command, Stdio};
+
+use gix::bstr::BString;
+use gix::protocol::transport::Protocol;
+use gix::protocol::transport::client::blocking_io::http::Transport as HttpTransport;
+use gix::protocol::transport::client::git::{ConnectMode, blocking_io::Connection as Piped};
+use ports::source::{Fetched, Remote, RemotePolicy, SourceError};
+use reqwest::header::HeaderValue;
+use secrecy::ExposeSecret;
+
+use crate::config::Ssh;
+use crate::error::{Doing, refused};
+use crate::fetch::Fetch;
+use crate::https::Connection;
+use crate::meter::Metered;
+use crate::program::{Program, complaint};
+use crate::remote::{Address, allow};
+
+/// What connections are made with.
+pub(crate) struct Means<'a> {
+    pub(crate) program: &'a Program,
+    /// Made only when an address wants it: it costs a thread and the system's certificates.
+    pub(crate) client: Option<reqwest::blocking::Client>,
+    pub(crate) ssh: Option<&'a Ssh>,
+}
+
+/// Fetches from an address.
+pub(crate) fn fetch(
+    fetch: &Fetch<'_>,
+    means: &Means<'_>,
+    address: &Address,
+    remote: &Remote,
+) -> Result<Fetched, SourceError> {
+    match address {
+        Address::Http(url) => {
+            let Some(client) = means.client.clone() else {
+                return Err(SourceError::Broken("there is no https client".into()));
+            };
+            let connection = Connection {
+                client,
+                authorization: remote.credential.as_ref().map(authorization).transpose()?,
+                timeout: remote.timeout,
+                meter: fetch.meter,
+                moved_to: None,
+            };
+            let parsed = gix::url::parse(url.as_str()).doing("reading an address")?;
+            fetch.run(HttpTransport::new_http(connection, parsed, Protocol::V2, false))
+        }
+        Address::Ssh { user, host, port, path } => {
+            let Some(ssh) = means.ssh else {
+                return refused("no ssh key is configured, so ssh addresses are not allowed");
+            };
+            let place = resolve(host, *port, remote.policy)?;
+            let mut command = means.program.other(&ssh.program);
+            options(&mut command, ssh, host, place);
+            // The other side is a shell; the path has no character that means anything to it.
+            command.args(["--", &format!("{user}@{host}"), &format!("git-upload-pack '{path}'")]);
+            piped(fetch, command, path)
+        }
+        Address::File(path) => {
+            let mut command = means.program.git();
+            command.args(["upload-pack", "--"]).arg(path);
+            piped(fetch, command, &path.display().to_string())
+        }
+    }
+}
+
+/// HTTP basic authentication with a token; forges take any name or this one (RFC 7617).
+fn authorization(credential: &secrecy::SecretString) -> Result<HeaderValue, SourceError> {
+    use base64::Engine as _;
+    let pair = match credential.expose_secret() {
+        pair if pair.contains(':') => pair.to_owned(),
+        token => format!("x-access-token:{token}"),
+    };
+    let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
+    let mut value = HeaderValue::try_from(format!("Basic {encoded}")).doing("writing a header")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Resolves a name once and judges what it gives.
+fn resolve(host: &str, port: u16, policy: RemotePolicy) -> Result<SocketAddr, SourceError> {
+    let found: Vec<SocketAddr> = (host.trim_matches(['[', ']']), port)
+        .to_socket_addrs()
+        .map_err(|error| {
+            SourceError::Unreachable(format!("the name of the remote does not resolve: {error}"))
+        })?
+        .collect();
+    for address in &found {
+        allow(address.ip(), policy)?;
+    }
+    found
+        .first()
+        .copied()
+        .ok_or_else(|| SourceError::Unreachable("the name of the remote has no address".into()))
+}
+
+/// Nothing of the user's own configuration, no questions, no forwarding, and the very address that
+/// was judged.
+fn options(command: &mut Command, ssh: &Ssh, host: &str, place: SocketAddr) {
+    command.args(["-F", "/dev/null", "-T", "-a", "-x", "-p", &place.port().to_string(), "-i"]).arg(&ssh.key);
+    let known_hosts = format!("UserKnownHostsFile={}", ssh.known_hosts.display());
+    let name = format!("HostName={}", place.ip());
+    let alias = format!("HostKeyAlias={host}");
+    for option in [
+        "BatchMode=yes",
+        "IdentitiesOnly=yes",
+        "StrictHostKeyChecking=yes",
+        "GlobalKnownHostsFile=/dev/null",
+        "ProxyCommand=none",
+        "PermitLocalCommand=no",
+        "ClearAllForwardings=yes",
+        "ConnectTimeout=10",
+        "ServerAliveInterval=15",
+        "SendEnv=GIT_PROTOCOL",
+        &known_hosts,
+        &name,
+        &alias,
+    ] {
+        command.args(["-o", option]);
+    }
+}
+
+/// Speaks with a program over its standard streams.
+fn piped(fetch: &Fetch<'_>, mut command: Command, path: &str) -> Result<Fetched, SourceError> {
+    let mut child = command
+        .env("GIT_PROTOCOL", "version=2")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .doing("starting the program that reaches the remote")?;
+    let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(SourceError::Broken("the program that reaches the remote has no streams".into()));
+    };
+    fetch.meter.adopt(child);
+    let transport = Piped::new(
+        BufReader::new(Metered { inner: output, meter: fetch.meter }),
+        input,
+        Protocol::V2,
+        BString::from(path),
+        None::<(String, Option<u16>)>,
+        ConnectMode::Process,
+        false,
+    );
+    let fetched = fetch.run(transport);
+    let Some(mut child) = fetch.meter.release() else { return fetched };
+    // It has nothing more to do for us, whether it knows that or not.
+    let _ = child.kill();
+    if fetched.is_err() {
+        // What it complains about says more than a stream that ended.
+        let output = child.wait_with_output().doing("waiting for the program that reaches the remote")?;
+        return fetched.map_err(|error| explain(error, &output.stderr));
+    }
+    child.wait().doing("waiting for the program that reaches the remote")?;
+    fetched
+}
+
+fn explain(error: SourceError, stderr: &[u8]) -> SourceError {
+    if stderr.is_empty() {
+        return error;
+    }
+    let words = complaint(stderr);
+    match error {
+        SourceError::Unreachable(_) if words.contains("Permission denied") => {
+            SourceError::Unauthorized(format!("the remote refuses our key: {words}"))
+        }
+        SourceError::Unreachable(_) if words.contains("a git repository") => {
+            SourceError::NotFound(format!("the remote has no such repository: {words}"))
+        }
+        SourceError::Unreachable(text) => SourceError::Unreachable(format!("{text}: {words}")),
+        other => other,
+    }
+}
