@@ -1,0 +1,37 @@
+//! What the operator says about jails.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use domain::limits::Limits;
+
+/// How jails are made on this machine.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The nsjail program.
+    pub nsjail: PathBuf,
+    /// A directory of this server alone; prepared root file systems are kept in it. Made when it is
+    /// missing. When the server is root, every directory above it must be searchable by all.
+    pub state_dir: PathBuf,
+    /// Toolchains by name, beside `bash`, `node` and `python`, which are the host's.
+    pub runtimes: BTreeMap<String, Runtime>,
+    /// Jails that ask for more than this are refused.
+    pub ceiling: Limits,
+}
+
+impl Config {
+    /// The host's toolchain only, and the default ceiling.
+    pub fn new(nsjail: PathBuf, state_dir: PathBuf) -> Self {
+        Self { nsjail, state_dir, runtimes: BTreeMap::new(), ceiling: Limits::CEILING }
+    }
+}
+
+/// Where a jail's toolchain comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Runtime {
+    /// `/usr` of this machine, read-only.
+    Host,
+    /// A root file system in a directory, read-only. What it has in `/dev`, `/proc`, `/sys`, `/tmp`,
+    /// `/home` and `/work` is not seen.
+    Directory(PathBuf),
+}

@@ -1,0 +1,327 @@
+//! The sandbox of a server.
+
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
+use ports::sandbox::{JailReport, JailSpec, OutputChunk, Protection, Sandbox, SandboxError, Swept};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::descriptor;
+use crate::group::Groups;
+use crate::output::Queue;
+use crate::runtime::{Toolchains, visible};
+use crate::supervise::{self, Job, process_bound};
+use crate::user::Users;
+use crate::{plan, protections, root, workspace};
+
+/// How long a reader may take for what is left after a program's end, at least.
+const READER_GRACE: Duration = Duration::from_secs(5);
+
+/// Jails by nsjail.
+#[derive(Debug)]
+pub struct Jails {
+    pub(crate) config: Config,
+    roots: PathBuf,
+    toolchains: Toolchains,
+    pub(crate) groups: Groups,
+    pub(crate) users: Users,
+    names: Arc<Mutex<Taken>>,
+    /// One look around at a time.
+    pub(crate) trial: tokio::sync::Mutex<()>,
+    /// Held as long as the server lives; two servers with one state directory would sweep each other.
+    _lock: Flock<File>,
+}
+
+/// What nsjail would be told for a jail, for running it by hand and for measuring against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawJail {
+    /// The nsjail program.
+    pub nsjail: PathBuf,
+    /// Its configuration, for `--config FILE`. It names program and arguments too; our first process,
+    /// control groups and time limit are left out, nsjail's own wall-clock limit is in.
+    pub configuration: String,
+}
+
+impl Jails {
+    /// Prepares everything that jails have in common. Blocks for some milliseconds.
+    ///
+    /// A machine on which no jail can be made is no error here: `protections` says why, and every
+    /// run is refused with the reason.
+    ///
+    /// # Errors
+    /// When the state directory cannot be written, or belongs to another running server.
+    pub fn open(config: Config) -> Result<Self, SandboxError> {
+        let failed =
+            |path: &Path, error: io::Error| SandboxError::SetUp(format!("{}: {error}", path.display()));
+        let state = &config.state_dir;
+        fs::create_dir_all(state).map_err(|error| failed(state, error))?;
+        // Others may pass through to what is named to them, and look nowhere.
+        fs::set_permissions(state, Permissions::from_mode(0o711)).map_err(|error| failed(state, error))?;
+        let state = fs::canonicalize(state).map_err(|error| failed(state, error))?;
+        let config = Config { state_dir: state, ..config };
+        let lock = lock(&config.state_dir)?;
+        let roots = config.state_dir.join("roots");
+        if !roots.exists() {
+            root::make_directory(&roots).map_err(|error| failed(&roots, error))?;
+        }
+        let toolchains =
+            Toolchains::prepare(&config.runtimes, &roots).map_err(|error| failed(&roots, error))?;
+        let owner = hex::encode(&Sha256::digest(config.state_dir.as_os_str().as_bytes())[..6]);
+        Ok(Self {
+            roots,
+            toolchains,
+            groups: Groups::discover(&owner),
+            users: Users::discover(),
+            names: Arc::default(),
+            trial: tokio::sync::Mutex::default(),
+            config,
+            _lock: lock,
+        })
+    }
+
+    /// What nsjail would be told for this jail. A program named without a slash is looked up in the
+    /// host's toolchain.
+    ///
+    /// # Errors
+    /// When the jail would be refused.
+    pub fn raw_command(&self, spec: &JailSpec) -> Result<RawJail, SandboxError> {
+        plan::check(spec, &self.config.ceiling)?;
+        let set_up = |error: io::Error| SandboxError::SetUp(error.to_string());
+        let policy = self.toolchains.get(spec.runtime.as_deref())?.policy().map_err(set_up)?;
+        let opened = workspace::open(&spec.workspace, &spec.directory)?;
+        let lodger = self
+            .users
+            .take()
+            .ok_or_else(|| SandboxError::Unavailable("too many jails at once".to_owned()))?;
+        opened.give(&lodger).map_err(|error| set_up(error.into()))?;
+        let bound = process_bound(&self.groups);
+        let mut command = spec.command.clone();
+        // nsjail does not look in PATH, as our first process does.
+        if let Some(program) = command.first_mut().filter(|program| !program.contains('/'))
+            && let Some(path) = visible(program)
+        {
+            *program = path.to_string_lossy().into_owned();
+        }
+        let instance = plan::instance(spec, lodger.map(), bound, command, Vec::new());
+        let configuration = [policy.text.as_str(), &instance.render()].concat();
+        Ok(RawJail { nsjail: self.config.nsjail.clone(), configuration })
+    }
+
+    fn job(&self, spec: JailSpec) -> Result<(Job, Name), SandboxError> {
+        plan::check(&spec, &self.config.ceiling)?;
+        let toolchain = self.toolchains.get(spec.runtime.as_deref())?.clone();
+        if geteuid().is_root() {
+            workspace::closed_parent(&self.roots)
+                .map_err(|error| SandboxError::Unavailable(error.to_string()))?;
+        }
+        let nsjail = CString::new(self.config.nsjail.as_os_str().as_bytes())
+            .map_err(|_| SandboxError::Unavailable("the path of nsjail has a zero byte in it".to_owned()))?;
+        let name = Name::take(&self.names, &spec)?;
+        Ok((Job { spec, nsjail, toolchain, groups: self.groups.clone(), users: self.users.clone() }, name))
+    }
+}
+
+impl Drop for Jails {
+    fn drop(&mut self) {
+        self.groups.close();
+    }
+}
+
+#[async_trait]
+impl Sandbox for Jails {
+    async fn run(
+        &self,
+        jail: JailSpec,
+        output: mpsc::Sender<OutputChunk>,
+        cancel: CancellationToken,
+    ) -> Result<JailReport, SandboxError> {
+        let deadline = tokio::time::Instant::now() + jail.limits.timeout;
+        let (job, name) = self.job(jail)?;
+        let queue = Arc::new(Queue::default());
+        let (done, mut report) = oneshot::channel();
+        let mut thread = Thread::start(job, name, Arc::clone(&queue), done)
+            .map_err(|error| SandboxError::SetUp(format!("a thread for the jail: {error}")))?;
+
+        let mut reader = std::pin::pin!(forward(&queue, &output));
+        let mut complete = None;
+        let report = loop {
+            tokio::select! {
+                report = &mut report => break report,
+                all = &mut reader, if complete.is_none() => complete = Some(all),
+                () = cancel.cancelled(), if !thread.is_stopped() => thread.stop(),
+            }
+        };
+        // The sender is dropped without a word only if the thread panicked; the jail went with it.
+        let mut report =
+            report.map_err(|_| SandboxError::SetUp("the jail's thread panicked".to_owned()))??;
+        if complete.is_none() {
+            let patience = deadline.max(tokio::time::Instant::now() + READER_GRACE);
+            complete = tokio::time::timeout_at(patience, reader).await.ok();
+        }
+        report.output_truncated |= complete.is_none();
+        Ok(report)
+    }
+
+    async fn sweep(&self) -> Result<Swept, SandboxError> {
+        let names = Arc::clone(&self.names);
+        let groups = self.groups.clone();
+        let roots = self.roots.clone();
+        let keep: Vec<PathBuf> =
+            self.toolchains.each().filter_map(|one| Some(one.home()?.to_owned())).collect();
+        let swept = tokio::task::spawn_blocking(move || {
+            let alive =
+                |name: &str| names.lock().unwrap_or_else(PoisonError::into_inner).names.contains(name);
+            let (processes, groups) = groups.sweep(alive)?;
+            let mut directories = 0;
+            for entry in fs::read_dir(&roots)? {
+                let path = entry?.path();
+                if !keep.contains(&path) {
+                    fs::remove_dir_all(&path)?;
+                    directories += 1;
+                }
+            }
+            Ok::<_, io::Error>(Swept { processes, groups, directories })
+        });
+        match swept.await {
+            Ok(swept) => swept.map_err(|error| SandboxError::SetUp(format!("sweeping: {error}"))),
+            Err(error) => Err(SandboxError::SetUp(format!("sweeping: {error}"))),
+        }
+    }
+
+    async fn protections(&self) -> Vec<Protection> {
+        protections::report(self).await
+    }
+
+    fn runtimes(&self) -> Vec<String> {
+        self.toolchains.names()
+    }
+}
+
+/// Passes on what the program writes until there is no more; a reader that is gone ends it too.
+async fn forward(queue: &Queue, output: &mpsc::Sender<OutputChunk>) {
+    while let Some(chunk) = queue.next().await {
+        if output.send(chunk).await.is_err() {
+            queue.close();
+            return;
+        }
+    }
+}
+
+/// The thread of a jail. Dropping it ends the jail, and waits until it is gone.
+struct Thread {
+    stop: Option<OwnedFd>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Thread {
+    fn start(
+        job: Job,
+        name: Name,
+        queue: Arc<Queue>,
+        done: oneshot::Sender<Result<JailReport, SandboxError>>,
+    ) -> io::Result<Self> {
+        let (stopped, stop) = descriptor::pipe()?;
+        let handle =
+            std::thread::Builder::new().name(format!("jail-{}", job.spec.name)).spawn(move || {
+                let report = supervise::run(&job, &stopped, &queue);
+                queue.close();
+                drop(name);
+                // Nobody waits for it when the future was dropped.
+                let _ = done.send(report);
+            })?;
+        Ok(Self { stop: Some(stop), handle: Some(handle) })
+    }
+
+    /// Asks the thread to end the jail: the other end of the pipe is hung up.
+    fn stop(&mut self) {
+        self.stop = None;
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.is_none()
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(handle) = self.handle.take() {
+            // Some milliseconds, if the jail was still there.
+            let _ = handle.join();
+        }
+    }
+}
+
+/// What jails have at the moment.
+#[derive(Debug, Default)]
+struct Taken {
+    names: BTreeSet<String>,
+    workspaces: BTreeSet<PathBuf>,
+}
+
+/// A name and a workspace that no other jail has meanwhile: a workspace belongs to one jail's user.
+struct Name {
+    name: String,
+    workspace: PathBuf,
+    names: Arc<Mutex<Taken>>,
+}
+
+impl Name {
+    fn take(names: &Arc<Mutex<Taken>>, spec: &JailSpec) -> Result<Self, SandboxError> {
+        let workspace = fs::canonicalize(&spec.workspace).unwrap_or_else(|_| spec.workspace.clone());
+        let mut taken = names.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.names.contains(&spec.name) {
+            return Err(SandboxError::Refused(format!("there is a jail named `{}` already", spec.name)));
+        }
+        if !taken.workspaces.insert(workspace.clone()) {
+            let path = workspace.display();
+            return Err(SandboxError::Refused(format!("another jail has the workspace {path}")));
+        }
+        taken.names.insert(spec.name.clone());
+        Ok(Self { name: spec.name.clone(), workspace, names: Arc::clone(names) })
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let mut taken = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.names.remove(&self.name);
+        taken.workspaces.remove(&self.workspace);
+    }
+}
+
+/// Waits a little for a predecessor that was just killed.
+fn lock(state: &Path) -> Result<Flock<File>, SandboxError> {
+    const TRIES: usize = 40;
+    let path = state.join("lock");
+    let open = || {
+        let mut file = File::options().create(true).truncate(false).write(true).open(&path)?;
+        // Somebody who looks at the file shall see whose it is.
+        let _ = writeln!(file, "{}", std::process::id());
+        Ok::<_, io::Error>(file)
+    };
+    let mut file = open().map_err(|error| SandboxError::SetUp(format!("{}: {error}", path.display())))?;
+    for _ in 0..TRIES {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, _)) => file = back,
+        }
+        supervise::pause(Duration::from_millis(50));
+    }
+    Err(SandboxError::SetUp(format!("another server uses {}", state.display())))
+}

@@ -1,0 +1,130 @@
+//! What a program may use at most.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use domain::limits::MIB;
+use ports::sandbox::{JailEnd, JailSpec};
+
+use crate::jail::{Place, groups_of};
+use crate::probe;
+
+fn with_memory(mut spec: JailSpec, mib: u64) -> JailSpec {
+    spec.limits.memory = mib * MIB;
+    spec
+}
+
+#[tokio::test]
+async fn fork_bombs_fill_their_own_jail_only() {
+    let place = Place::new();
+    let bombs: [&[&str]; 3] = [
+        &["bash", "-c", "bomb() { bomb | bomb & }; bomb; while :; do :; done"],
+        &["/usr/bin/env", "python3", "-c", "import os\nwhile True:\n try: os.fork()\n except OSError: pass"],
+        &["/work/probe", "bomb"],
+    ];
+    for bomb in bombs {
+        let mut spec = probe::spec(&place, &[]);
+        spec.command = bomb.iter().map(ToString::to_string).collect();
+        spec.limits.timeout = Duration::from_millis(700);
+        spec.limits.processes = 40;
+        let jail = place.run(spec);
+        let neighbour = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            place.sh("echo fine").await
+        };
+        let (bombed, neighbour) = tokio::join!(jail, neighbour);
+        bombed.ended(&JailEnd::TimedOut);
+        assert!(bombed.report.wall < Duration::from_millis(1700), "{:?}", bombed.report);
+        neighbour.ended(&JailEnd::Exited(0)).wrote("fine");
+        place.sh("echo again").await.wrote("again");
+        assert_eq!(groups_of(&place), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn processes_are_as_many_as_allowed() {
+    let place = Place::new();
+    let mut spec =
+        place.spec(&["bash", "-c", "for n in $(seq 50); do sleep 5 & done 2>/dev/null; jobs -p | wc -l"]);
+    spec.limits.processes = 20;
+    let ran = place.run(spec).await;
+    let count: u32 = ran.stdout.trim().parse().unwrap_or(0);
+    assert!(count <= 20, "{ran:?}");
+}
+
+#[tokio::test]
+async fn scratch_space_is_memory() {
+    let place = Place::new();
+    let fill = |path: &str| {
+        place.spec(&[
+            "bash",
+            "-c",
+            &format!(
+                "cat /dev/zero > {path}/x; echo full; df -m {path} | tail -1 | tr -s ' ' | cut -d' ' -f2"
+            ),
+        ])
+    };
+    for (path, share) in [("/tmp", 2), ("/dev/shm", 4), ("/home/agent", 4)] {
+        let ran = place.run(with_memory(fill(path), 128)).await;
+        ran.ended(&JailEnd::Exited(0)).wrote(&format!("full\n{}", 128 / share));
+    }
+    let mut everywhere =
+        place.spec(&["bash", "-c", "for d in /tmp /dev/shm $HOME; do cat /dev/zero > $d/x; done; cat"]);
+    everywhere.stdin = bytes::Bytes::new();
+    place.run(with_memory(everywhere, 64)).await.ended(&JailEnd::OutOfMemory);
+    place.run(with_memory(probe::spec(&place, &["hog-memfd"]), 64)).await.ended(&JailEnd::OutOfMemory);
+}
+
+/// Fills the workspace; what the machine has left shrinks by hardly more than the quota.
+async fn check_full(script: &str, quota: u64) {
+    let place = Place::new();
+    let mut spec = probe::spec(&place, &[]);
+    spec.command = ["bash", "-c", script].map(str::to_owned).to_vec();
+    spec.limits.disk = quota;
+    spec.limits.timeout = Duration::from_secs(60);
+    let workspace = spec.workspace.clone();
+    let ran = place.run(spec).await;
+    assert_eq!(ran.report.end, JailEnd::DiskFull, "{script}: {ran:?}");
+    // As much as is written between two looks, on a fast disk.
+    let taken = taken(&workspace);
+    assert!(taken <= quota + 256 * MIB, "{taken} bytes");
+}
+
+/// Bytes of disk below a directory.
+fn taken(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).unwrap().flatten();
+    entries
+        .map(|entry| {
+            let at = std::fs::symlink_metadata(entry.path()).unwrap();
+            at.blocks() * 512 + if at.is_dir() { taken(&entry.path()) } else { 0 }
+        })
+        .sum()
+}
+
+#[tokio::test]
+async fn a_full_workspace_has_its_own_end() {
+    let quota = 64 * MIB;
+    check_full("cat /dev/zero > x", quota).await;
+    check_full("exec dd if=/dev/zero of=x bs=1M status=none", quota).await;
+    check_full("n=0; while :; do n=$((n+1)); head -c 1000000 /dev/zero > $n; done", quota).await;
+    check_full("mkdir -p a/b/c; cd a/b/c; for n in $(seq 9); do cat /dev/zero > $n & done; wait", quota)
+        .await;
+    check_full("exec truncate -s 1T x", quota).await;
+    check_full("/work/probe nameless", quota).await;
+}
+
+#[tokio::test]
+async fn a_million_files_are_a_full_workspace_too() {
+    // Four thousand of them, however slow the disk.
+    check_full("seq 1000000 | xargs -P 2 touch", 4 * MIB).await;
+}
+
+#[tokio::test]
+async fn processor_time_is_shared_out() {
+    let place = Place::new();
+    let mut spec = place.spec(&["timeout", "1", "bash", "-c", "while :; do :; done"]);
+    spec.limits.cpu_millis = 200;
+    let report = place.run(spec).await.report;
+    assert!(report.cpu < Duration::from_millis(600) && report.cpu > Duration::from_millis(20), "{report:?}");
+}

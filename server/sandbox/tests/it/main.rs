@@ -1,0 +1,13 @@
+//! Real programs in real jails. Everything here needs nsjail and fails without it.
+
+#![expect(clippy::unwrap_used, reason = "tests, and what they have in common")]
+
+mod jail;
+mod probe;
+
+mod ends;
+mod host;
+mod inside;
+mod killed;
+mod limits;
+mod refused;
