@@ -1,0 +1,227 @@
+//! A whole question: targets in order, the one retry loop, and one repair of a structured answer.
+
+use std::time::Duration;
+
+use domain::run::Failure;
+use ports::Retry;
+use ports::models::Question;
+use rand::RngExt;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::call::{self, Tools};
+use crate::class::{Class, Fault, Next, Same};
+use crate::config::RetryConfig;
+use crate::dialect::{Draft, Prompt, Stop, Turn};
+use crate::gateway::Target;
+use crate::ledger::Ledger;
+use crate::pieces::Pieces;
+use crate::structured::{SchemaCheck, Shape, quote};
+
+/// What questions are asked with.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    pub(crate) tools: Tools,
+    pub(crate) retry: RetryConfig,
+    pub(crate) check: SchemaCheck,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone)]
+pub(crate) struct NoAnswer {
+    pub(crate) failure: Failure,
+    pub(crate) retry: Retry,
+}
+
+impl NoAnswer {
+    pub(crate) fn never(code: &str, message: impl Into<String>) -> Self {
+        Self { failure: Failure::new(code, message), retry: Retry::Never }
+    }
+}
+
+/// An answer, before the ledger is added.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) text: String,
+    pub(crate) json: Option<Value>,
+}
+
+impl Asker {
+    /// Asks until there is an answer that fits, or nobody is left to ask.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) async fn answer(
+        &self,
+        question: &Question,
+        targets: &[Target],
+        ledger: &mut Ledger,
+        pieces: &mut Pieces,
+    ) -> Result<Given, NoAnswer> {
+        let mut prompt = Prompt {
+            system: question.system.clone(),
+            turns: vec![Turn { role: "user", text: question.prompt.clone() }],
+            shape: question.schema.as_ref().map(Shape::of),
+            max_tokens: question.max_tokens,
+            temperature: question.temperature,
+        };
+        let (draft, at) = self.draft(targets, &prompt, ledger, pieces).await?;
+        let Some(shape) = prompt.shape.clone() else { return Ok(Given { text: draft.text, json: None }) };
+        let problems = match shape.read(&draft.text, &self.check) {
+            Ok(json) => return Ok(Given { text: draft.text, json: Some(json) }),
+            Err(problems) => problems,
+        };
+        let target = &targets[at];
+        // A longer answer would be cut off again.
+        if draft.stop == Some(Stop::Length) {
+            let why = format!("{target}: the answer was cut off at the limit of tokens; raise `max_tokens`");
+            return Err(NoAnswer::never("answer_invalid", why));
+        }
+        tracing::info!(model = %target, model.problems = problems.len(), "model {target} is asked to mend its answer");
+        pieces.restart("the answer did not fit its schema; it is being mended");
+        prompt.turns.push(Turn { role: "assistant", text: quote(&draft.text) });
+        prompt.turns.push(Turn { role: "user", text: shape.repair(&problems) });
+        let (draft, _) = self.draft(&targets[at..=at], &prompt, ledger, pieces).await?;
+        match shape.read(&draft.text, &self.check) {
+            Ok(json) => Ok(Given { text: draft.text, json: Some(json) }),
+            Err(problems) => Err(unmended(target, &problems)),
+        }
+    }
+
+    /// Gets one whole answer: the loop. Returns it with the place of the target that gave it.
+    async fn draft(
+        &self,
+        targets: &[Target],
+        prompt: &Prompt,
+        ledger: &mut Ledger,
+        pieces: &mut Pieces,
+    ) -> Result<(Draft, usize), NoAnswer> {
+        let mut faults: Vec<(&Target, Fault)> = Vec::new();
+        let mut too_small = None;
+        let mut left = self.retry.attempts.max(1);
+        for (at, target) in targets.iter().enumerate() {
+            if target.reads_no_more_than(too_small) {
+                continue;
+            }
+            let mut repeated = 0;
+            let fault = loop {
+                if left == 0 {
+                    return Err(no_answer(&faults));
+                }
+                left -= 1;
+                pieces.restart("the answer broke off; it is asked for again");
+                let fault = match self.attempt(target, prompt, ledger, pieces).await {
+                    Ok(draft) => return Ok((draft, at)),
+                    Err(fault) => fault,
+                };
+                // Providers quote what they were sent: their words are for the run's report.
+                tracing::warn!(model = %target, model.class = ?fault.class, "model {target} failed: {:?}", fault.class);
+                let wait = self.retry.wait(&fault, repeated);
+                let Some(wait) = wait.filter(|_| left > 0) else { break fault };
+                repeated += 1;
+                sleep(wait).await;
+            };
+            let next = fault.class.policy().next;
+            faults.push((target, fault));
+            match next {
+                Next::Stop => break,
+                Next::Any => {}
+                Next::Larger => too_small = too_small.max(target.context()),
+            }
+        }
+        Err(no_answer(&faults))
+    }
+
+    async fn attempt(
+        &self,
+        target: &Target,
+        prompt: &Prompt,
+        ledger: &mut Ledger,
+        pieces: &mut Pieces,
+    ) -> Result<Draft, Fault> {
+        let call = ledger.open(target, prompt.bytes());
+        let result = call::ask(&self.tools, target, prompt, call, pieces).await;
+        let draft = call.draft.clone();
+        ledger.close();
+        pieces.flush();
+        result.map(|()| draft)
+    }
+}
+
+impl RetryConfig {
+    /// How long to wait before the same target is asked again; `None` leaves it. Exponential, with
+    /// full jitter (AWS, "Exponential Backoff And Jitter").
+    fn wait(&self, fault: &Fault, repeated: u32) -> Option<Duration> {
+        if repeated >= self.same_target {
+            return None;
+        }
+        let asked = fault.retry_after.unwrap_or_default();
+        let bearable = asked <= self.max_wait;
+        match fault.class.policy().same {
+            Same::Backoff if bearable => {
+                let most = self.first.saturating_mul(1 << repeated.min(16)).min(self.longest);
+                Some(most.mul_f64(rand::rng().random_range(0.0..=1.0)).max(asked))
+            }
+            Same::RetryAfter if bearable => fault.retry_after,
+            Same::Never | Same::Backoff | Same::RetryAfter => None,
+        }
+    }
+}
+
+/// Why nobody answered: the failure of the last, with the words of all.
+fn no_answer(faults: &[(&Target, Fault)]) -> NoAnswer {
+    let words: Vec<String> =
+        faults.iter().map(|(target, fault)| format!("{target} {}", fault.message)).collect();
+    let class = faults.last().map_or(Class::Unavailable, |(_, fault)| fault.class);
+    let later = faults.iter().any(|(_, fault)| fault.class.policy().retry == Retry::Later);
+    // A question that is wrong stays wrong, even if someone before was only busy.
+    let policy = class.policy();
+    let retry = if later && policy.next != Next::Stop { Retry::Later } else { policy.retry };
+    NoAnswer { failure: Failure::new(policy.code, words.join("; ")), retry }
+}
+
+fn unmended(target: &Target, problems: &[String]) -> NoAnswer {
+    let shown: Vec<&str> =
+        problems.iter().take(5).map(|problem| crate::structured::cut(problem, 300)).collect();
+    let more = problems.len().saturating_sub(shown.len());
+    let rest = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+    let why = format!(
+        "{target}: the answer does not fit its schema, also after one repair: {}{rest}",
+        shown.join("; ")
+    );
+    NoAnswer::never("answer_invalid", why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_are_bounded() {
+        let config = RetryConfig::default();
+        let fault = |class, retry_after: Option<u64>| Fault {
+            class,
+            message: String::new(),
+            retry_after: retry_after.map(Duration::from_secs),
+        };
+        for (repeated, most) in [(0, 500), (1, 1_000)] {
+            let wait = config.wait(&fault(Class::Transient, None), repeated).unwrap();
+            assert!(wait <= Duration::from_millis(most), "{wait:?}");
+        }
+        assert_eq!(config.wait(&fault(Class::Transient, None), 2), None);
+        assert_eq!(config.wait(&fault(Class::Transient, Some(20)), 0), Some(Duration::from_secs(20)));
+        assert_eq!(config.wait(&fault(Class::Transient, Some(21)), 0), None);
+        assert_eq!(config.wait(&fault(Class::RateLimited, Some(3)), 0), Some(Duration::from_secs(3)));
+        assert_eq!(config.wait(&fault(Class::RateLimited, None), 0), None);
+        for class in [
+            Class::Account,
+            Class::Unavailable,
+            Class::Capability,
+            Class::Content,
+            Class::Request,
+            Class::Local,
+        ] {
+            assert_eq!(config.wait(&fault(class, Some(0)), 0), None, "{class:?}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The gateway itself: names in, answers out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ports::clock::Clock;
+use ports::models::{Answer, ModelError, Models, Question};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::ask::{Asker, NoAnswer};
+use crate::call::Tools;
+use crate::catalogue::{Catalogue, Facts};
+use crate::class::Class;
+use crate::client;
+use crate::config::{Config, ModelConfig};
+use crate::ledger::Ledger;
+use crate::local::Local;
+use crate::pieces::Pieces;
+use crate::price::Prices;
+use crate::provider::{self, KeyLookup, LOCAL, Provider};
+use crate::structured::SchemaCheck;
+
+/// Answers questions with the models of all providers. Cheap to share behind an [`Arc`].
+#[derive(Debug)]
+pub struct Gateway {
+    providers: BTreeMap<String, Arc<Provider>>,
+    catalogue: Catalogue,
+    names: BTreeMap<String, ModelConfig>,
+    pub(crate) local: Arc<Local>,
+    asker: Asker,
+}
+
+/// What a gateway needs of the program around it.
+pub struct Surroundings<'a> {
+    /// The present moment, for a `Retry-After` that is a date.
+    pub clock: Arc<dyn Clock>,
+    /// Checks structured answers.
+    pub check: SchemaCheck,
+    /// Finds keys; asked once for each provider, while building.
+    pub keys: KeyLookup<'a>,
+    /// Where `./x setup` put the model of this machine.
+    pub tools: PathBuf,
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").field("tools", &self.tools).finish_non_exhaustive()
+    }
+}
+
+/// A configuration that makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Of a provider.
+    #[error("the configuration of the model provider `{name}` makes no sense: {why}")]
+    Provider {
+        /// Which.
+        name: String,
+        /// What is wrong; never a secret.
+        why: String,
+    },
+    /// Of a name.
+    #[error("the configuration of the model name `{name}` makes no sense: {why}")]
+    Name {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The HTTP client cannot be made.
+    #[error("the HTTP client for models cannot be made")]
+    Client(#[source] reqwest::Error),
+}
+
+/// What is known of a model, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// Whose it is.
+    pub provider: String,
+    /// Its name there.
+    pub id: String,
+    /// Tokens of question and answer together.
+    pub context: Option<u64>,
+    /// What it costs; `None` is not known.
+    pub prices: Option<Prices>,
+    /// Who says so: `models.dev`, or `unlisted`.
+    pub source: String,
+    /// When they last changed it.
+    pub date: Option<String>,
+}
+
+/// A model at a provider, found for a name.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) requested: String,
+    pub(crate) provider: Arc<Provider>,
+    pub(crate) facts: Arc<Facts>,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.provider.name, self.facts.id)
+    }
+}
+
+impl Target {
+    /// What it costs; `None` is not known.
+    pub(crate) fn prices(&self) -> Option<Prices> {
+        self.facts.prices.clone().or_else(|| self.provider.free.then_some(Prices::FREE))
+    }
+
+    pub(crate) fn context(&self) -> Option<u64> {
+        self.facts.context
+    }
+
+    /// Whether it is known to read no more than a model for which the question was too long.
+    pub(crate) fn reads_no_more_than(&self, too_small: Option<u64>) -> bool {
+        matches!((self.context(), too_small), (Some(own), Some(other)) if own <= other)
+    }
+}
+
+impl Gateway {
+    /// Builds a gateway. Nothing is called and nothing is started yet.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense, or a key's file cannot be read. A key in a variable that
+    /// is not set is an error only for whoever asks that provider.
+    pub fn build(config: Config, surroundings: Surroundings<'_>) -> Result<Self, BuildError> {
+        client::install_tls();
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .user_agent(crate::client::USER_AGENT)
+            .connect_timeout(config.retry.connect)
+            .build()
+            .map_err(BuildError::Client)?;
+        let far = provider::configured(&config.providers, surroundings.keys)?;
+        let mut providers: BTreeMap<String, Arc<Provider>> =
+            far.into_iter().map(|provider| (provider.name.clone(), Arc::new(provider))).collect();
+        let local = Arc::new(Local::new(&config.local, &surroundings.tools));
+        let here = Provider::here(Arc::clone(&local), config.local.timeouts);
+        providers.insert(LOCAL.to_owned(), Arc::new(here));
+        let gateway = Self {
+            providers,
+            catalogue: Catalogue::shipped(),
+            names: config.names,
+            local,
+            asker: Asker {
+                tools: Tools { http, clock: surroundings.clock },
+                retry: config.retry,
+                check: surroundings.check,
+            },
+        };
+        for (name, model) in &gateway.names {
+            if name.is_empty() {
+                return Err(BuildError::Name { name: name.clone(), why: "it is empty".to_owned() });
+            }
+            if gateway.listed(&model.target).is_none() {
+                let why = format!("its target: {}", gateway.unknown(&model.target));
+                return Err(BuildError::Name { name: name.clone(), why });
+            }
+        }
+        tracing::debug!(catalogue.date = %gateway.catalogue.date, "model catalogue of {}", gateway.catalogue.date);
+        Ok(gateway)
+    }
+
+    /// Whether a name can be asked: it is in [`names`](Models::names), or is `provider/model` with a
+    /// known provider.
+    pub fn knows(&self, name: &str) -> bool {
+        self.resolve(name).is_some()
+    }
+
+    /// Whether it is known what a name costs. What is not is metered at nothing and flagged as
+    /// estimated.
+    pub fn is_priced(&self, name: &str) -> bool {
+        self.resolve(name).is_some_and(|target| target.prices().is_some())
+    }
+
+    /// What is known of the model of a name.
+    pub fn model(&self, name: &str) -> Option<ModelInfo> {
+        let target = self.resolve(name)?;
+        let (prices, facts) = (target.prices(), &target.facts);
+        Some(ModelInfo {
+            provider: target.provider.name.clone(),
+            id: facts.id.clone(),
+            context: facts.context,
+            prices,
+            source: facts.source.clone(),
+            date: facts.date.clone(),
+        })
+    }
+
+    /// Stops the model of this machine, if it was started, and waits until it is gone.
+    pub async fn shutdown(&self) {
+        self.local.shutdown().await;
+    }
+
+    /// The model of a name: the operator's names first.
+    fn resolve(&self, name: &str) -> Option<Target> {
+        let Some(own) = self.names.get(name) else {
+            return self.listed(name).map(|target| Target { requested: name.to_owned(), ..target });
+        };
+        let target = self.listed(&own.target)?;
+        let mut facts = (*target.facts).clone();
+        facts.prices = own.prices.clone().or(facts.prices);
+        facts.context = own.context.or(facts.context);
+        Some(Target { requested: name.to_owned(), facts: Arc::new(facts), ..target })
+    }
+
+    fn listed(&self, name: &str) -> Option<Target> {
+        let target = |facts: Arc<Facts>| {
+            let provider = Arc::clone(self.providers.get(&facts.provider)?);
+            Some(Target { requested: name.to_owned(), provider, facts })
+        };
+        if let Some(facts) = self.catalogue.find(name) {
+            return target(Arc::clone(facts));
+        }
+        let (provider, id) = name.split_once('/')?;
+        // The local server has one model; another name would be a promise that it does not keep.
+        if id.is_empty() || id.chars().any(char::is_control) || provider == LOCAL {
+            return None;
+        }
+        target(Arc::new(Facts::unlisted(provider, id, self.providers.get(provider)?.dialect)))
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let near = self.names().into_iter().map(|known| (strsim::jaro_winkler(name, &known), known));
+        let best = near.filter(|(score, _)| *score > 0.85).max_by(|a, b| a.0.total_cmp(&b.0));
+        let hint = best.map(|(_, known)| format!(" Did you mean `{known}`?")).unwrap_or_default();
+        let shown: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+        format!(
+            "there is no model `{shown}`.{hint} Write a name of the catalogue, `provider/model`, or `local`."
+        )
+    }
+
+    /// The targets of a question. One that is not known is passed over as long as another is.
+    fn targets(&self, question: &Question) -> Result<Vec<Target>, NoAnswer> {
+        let targets: Vec<Target> = question.targets.iter().filter_map(|name| self.resolve(name)).collect();
+        match (targets.is_empty(), question.targets.first()) {
+            (false, _) => Ok(targets),
+            (true, Some(name)) => Err(NoAnswer::never("model_unknown", self.unknown(name))),
+            (true, None) => Err(NoAnswer::never("model_unknown", "no model is named")),
+        }
+    }
+}
+
+#[async_trait]
+impl Models for Gateway {
+    async fn ask(
+        &self,
+        question: Question,
+        pieces: mpsc::Sender<String>,
+        cancel: CancellationToken,
+    ) -> Result<Answer, ModelError> {
+        let mut ledger = Ledger::default();
+        let result = match self.targets(&question) {
+            Err(none) => Err(none),
+            Ok(targets) => {
+                let mut pieces = Pieces::new(pieces);
+                let work = Box::pin(self.asker.answer(&question, &targets, &mut ledger, &mut pieces));
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => Err(NoAnswer::never(Class::Local.policy().code, "the question was cancelled")),
+                    result = work => result,
+                }
+            }
+        };
+        let calls = ledger.into_calls();
+        match result {
+            Ok(given) => Ok(Answer { text: given.text, json: given.json, calls }),
+            Err(none) => Err(ModelError { failure: none.failure, calls, retry: none.retry }),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let all: BTreeSet<&String> = self.names.keys().chain(self.catalogue.names()).collect();
+        all.into_iter().cloned().collect()
+    }
+}
