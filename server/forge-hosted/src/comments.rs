@@ -1,0 +1,94 @@
+//! Saying something.
+
+use domain::effect::{CommentTarget, Receipt};
+use domain::id::CommentId;
+use domain::proposal::Comment;
+use domain::repository::Origin;
+use ports::forge::ForgeError;
+
+use crate::failure::{later, refused, store_failed};
+use crate::footer::signed;
+use crate::forge::Wanted;
+
+impl Wanted<'_> {
+    /// Says something, or says it in place of what was said under the same key.
+    pub(crate) async fn comment(
+        &self,
+        target: &CommentTarget,
+        body: &str,
+        sticky: bool,
+    ) -> Result<Receipt, ForgeError> {
+        self.require_target(target).await?;
+        let key = self.comment_key(sticky);
+        if let Some(there) = self.find_comment(target, &key).await?
+            && self.is_outdated_by(&there.provenance)
+        {
+            return Ok(self.comment_receipt(&there, "a later run has commented already on"));
+        }
+        let now = self.forge.clock.now();
+        let comment = Comment {
+            id: CommentId::new(self.forge.clock.unique()),
+            repository: self.repository.id,
+            target: target.clone(),
+            key: key.clone(),
+            provenance: self.effect.provenance.clone(),
+            body: signed(body, self.repository, &self.effect.provenance),
+            created_at: now,
+            updated_at: now,
+        };
+        self.forge.store.comment_put(&comment).await.map_err(|error| store_failed(&error))?;
+        match self.find_comment(target, &key).await? {
+            Some(stored) if stored.body == comment.body => Ok(self.comment_receipt(&stored, "commented on")),
+            _ => Err(later("the comment is not there")),
+        }
+    }
+
+    /// A sticky comment is found again by later runs, any other only by its own.
+    fn comment_key(&self, sticky: bool) -> String {
+        if sticky {
+            self.effect.key.clone()
+        } else {
+            format!("{}/{}", self.effect.provenance.run, self.effect.key)
+        }
+    }
+
+    async fn require_target(&self, target: &CommentTarget) -> Result<(), ForgeError> {
+        match target {
+            CommentTarget::Commit { commit } => self.require_commit(commit).await,
+            // The threads of a watched repository are counted elsewhere.
+            CommentTarget::Thread { .. } if self.repository.origin != Origin::Hosted => Ok(()),
+            CommentTarget::Thread { number } => {
+                let found = self.forge.store.proposal_get(self.repository.id, *number).await;
+                match found.map_err(|error| store_failed(&error))? {
+                    Some(_) => Ok(()),
+                    None => Err(refused(format!("{} has no proposal #{number}", self.repository.path))),
+                }
+            }
+        }
+    }
+
+    async fn find_comment(&self, target: &CommentTarget, key: &str) -> Result<Option<Comment>, ForgeError> {
+        let mut after = None;
+        loop {
+            let part =
+                self.forge.store.comment_list(self.repository.id, Some(target), &Self::page(after)).await;
+            let part = part.map_err(|error| store_failed(&error))?;
+            let Some(last) = part.last() else { return Ok(None) };
+            after = Some(last.id.uuid());
+            if let Some(found) = part.into_iter().find(|comment| comment.key == key) {
+                return Ok(Some(found));
+            }
+        }
+    }
+
+    fn comment_receipt(&self, comment: &Comment, verb: &str) -> Receipt {
+        let page = match &comment.target {
+            CommentTarget::Commit { commit } => format!("commits/{commit}"),
+            CommentTarget::Thread { number } => format!("proposals/{number}"),
+        };
+        Receipt {
+            url: Some(format!("/{}/{page}#{}", self.repository.path, comment.id)),
+            summary: format!("{verb} {}", comment.target),
+        }
+    }
+}
