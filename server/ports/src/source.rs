@@ -48,6 +48,16 @@ pub trait Source: std::fmt::Debug + Send + Sync {
         most: usize,
     ) -> Result<Vec<Commit>, SourceError>;
 
+    /// What commits say of themselves, in the order given; messages are cut at 4 KiB.
+    ///
+    /// # Errors
+    /// When a commit is not there.
+    async fn describe(
+        &self,
+        repository: RepositoryId,
+        commits: &[Commit],
+    ) -> Result<Vec<CommitInfo>, SourceError>;
+
     /// What differs between the trees of two commits; `from` absent is the empty tree. Renames are a
     /// removal and an addition.
     ///
@@ -181,6 +191,19 @@ impl View {
     pub fn of(repository: RepositoryId) -> Self {
         Self { repository, quarantine: None }
     }
+}
+
+/// What a commit says of itself. Anyone could have written it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitInfo {
+    /// Which.
+    pub commit: Commit,
+    /// The whole message.
+    pub message: String,
+    /// The author's name.
+    pub author: String,
+    /// When it was written, by the author's own clock.
+    pub at: domain::time::Timestamp,
 }
 
 /// A path whose entry differs between two trees.

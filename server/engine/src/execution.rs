@@ -1,0 +1,355 @@
+//! One attempt at a run: its stages in the order that their needs allow, each recorded before another
+//! builds on it. What the journal holds is never done again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::money::NanoUsd;
+use domain::run::{Failure, Run};
+use domain::stage::{StageEnd, StageOutput, StagePath, StageRecord};
+use domain::value::Value;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use manifest::Manifest;
+use manifest::expression::RunSoFar;
+use manifest::model::Stage;
+use ports::store::runs::NewRun;
+use ports::store::{Fenced, LeaseProof, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::logs::RunLog;
+use crate::stages::{At, Ended, Made, tried};
+use crate::workspace::Workspace;
+use crate::world::World;
+
+/// An attempt at a run.
+#[derive(Debug)]
+pub(crate) struct Execution<'w> {
+    pub(crate) world: &'w World,
+    pub(crate) run: &'w Run,
+    pub(crate) manifest: &'w Manifest,
+    pub(crate) workspace: &'w Workspace,
+    pub(crate) log: &'w RunLog<'w>,
+    pub(crate) proof: &'w LeaseProof,
+    /// Ends everything, and why.
+    pub(crate) stop: &'w Stop,
+    /// What earlier attempts recorded.
+    pub(crate) journal: BTreeMap<StagePath, StageRecord>,
+    /// What has been spent, earlier attempts included.
+    pub(crate) spent: Mutex<NanoUsd>,
+}
+
+/// Ends an attempt early.
+#[derive(Debug, Default)]
+pub(crate) struct Stop {
+    pub(crate) token: CancellationToken,
+    reason: Mutex<Option<StopReason>>,
+}
+
+/// Why an attempt ends early; the first reason given stands.
+#[derive(Debug, Clone)]
+pub(crate) enum StopReason {
+    /// Someone asked.
+    Cancelled,
+    /// The run's time is up.
+    TimeUp(Duration),
+    /// The lease was lost, or the store does not answer: another worker will go on.
+    Lost,
+    /// This worker stops; another will go on.
+    Shutdown,
+}
+
+impl Stop {
+    pub(crate) fn because(&self, reason: StopReason) {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        self.token.cancel();
+    }
+
+    pub(crate) fn reason(&self) -> Option<StopReason> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Where a list of stages stands in its run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// The manifest's own list.
+    Root,
+    /// Its `on_failure` list.
+    OnFailure,
+    /// Inside a `foreach`, for one item.
+    Item { list: &'a StagePath, index: usize },
+}
+
+impl Place<'_> {
+    fn path(self, name: &str) -> StagePath {
+        match self {
+            Self::Root => StagePath::root(name),
+            Self::OnFailure => StagePath::root(&format!("on_failure/{name}")),
+            Self::Item { list, index } => list.item(index, name),
+        }
+    }
+}
+
+/// What came of a list of stages.
+#[derive(Debug)]
+pub(crate) struct Graph {
+    /// What is known at the end.
+    pub(crate) context: Context,
+    /// The records, in the order in which they ended.
+    pub(crate) records: Vec<StageRecord>,
+    /// The runs to be queued, when some stage waits for runs.
+    pub(crate) waits: Option<Vec<NewRun>>,
+}
+
+impl Graph {
+    /// Why the list failed.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        let broken = self.records.iter().find(|record| record.end.breaks_run())?;
+        broken.end.failure().cloned()
+    }
+
+    /// What the last stage that made something made.
+    pub(crate) fn last_output(&self) -> Option<Value> {
+        self.records.iter().rev().find_map(|record| record.output.as_ref()).map(|output| output.value.clone())
+    }
+}
+
+/// How far the stages of a list are.
+#[derive(Debug, Default)]
+struct Progress<'s> {
+    started: BTreeSet<&'s str>,
+    ended: BTreeSet<&'s str>,
+    /// Stages that failed, and all that need them, near or far: each with the one that failed.
+    broken: BTreeMap<&'s str, &'s str>,
+}
+
+impl<'s> Progress<'s> {
+    fn next(&self, stages: &'s [Stage]) -> Option<&'s Stage> {
+        stages.iter().find(|stage| {
+            !self.started.contains(stage.name.as_str())
+                && stage.needs.iter().all(|need| self.ended.contains(need.as_str()))
+        })
+    }
+
+    /// A stage that failed and that this one needs, near or far.
+    fn obstacle(&self, stage: &Stage) -> Option<&'s str> {
+        stage.needs.iter().find_map(|need| self.broken.get(need.as_str())).copied()
+    }
+
+    fn end(&mut self, stage: &'s Stage, end: &StageEnd) {
+        self.ended.insert(&stage.name);
+        let failed = end.breaks_run() || matches!(end, StageEnd::Cancelled);
+        let culprit = if failed { Some(stage.name.as_str()) } else { self.obstacle(stage) };
+        if let Some(culprit) = culprit {
+            self.broken.insert(&stage.name, culprit);
+        }
+    }
+}
+
+impl Execution<'_> {
+    /// Runs a list of stages as far as it goes.
+    pub(crate) async fn graph(
+        &self,
+        stages: &[Stage],
+        place: Place<'_>,
+        context: Context,
+        cancel: &CancellationToken,
+    ) -> Graph {
+        let mut graph = Graph { context, records: Vec::new(), waits: None };
+        let mut progress = Progress::default();
+        let mut running = FuturesUnordered::new();
+        loop {
+            while let Some(stage) = progress.next(stages).filter(|_| !self.stop.token.is_cancelled()) {
+                progress.started.insert(&stage.name);
+                let path = place.path(&stage.name);
+                let obstacle = progress.obstacle(stage);
+                let context = self.seen_by(&graph.context, obstacle);
+                running.push(async move {
+                    let at =
+                        At { run: self, stage, path: &path, context: &context, cancel: cancel.child_token() };
+                    let ended = self.stage(&at, obstacle).await;
+                    (stage, ended)
+                });
+            }
+            let Some((stage, ended)) = running.next().await else { break };
+            match ended {
+                Progressed::Recorded(record, changed) => {
+                    progress.end(stage, &record.end);
+                    graph.context.changed = changed.unwrap_or(graph.context.changed);
+                    graph.context.learn(&stage.name, &record);
+                    graph.records.push(*record);
+                }
+                Progressed::Waits(mut calls) => graph.waits.get_or_insert_default().append(&mut calls),
+                Progressed::Stopped => {}
+            }
+        }
+        graph
+    }
+
+    fn seen_by(&self, context: &Context, obstacle: Option<&str>) -> Context {
+        let mut context = context.clone();
+        context.status = match (self.stop.reason(), obstacle) {
+            (Some(StopReason::Cancelled), _) => RunSoFar::Cancelled,
+            (_, Some(_)) => RunSoFar::Failure,
+            (_, None) => context.status,
+        };
+        context
+    }
+
+    /// Runs one stage, unless the journal has it, and records what came of it.
+    async fn stage(&self, at: &At<'_>, obstacle: Option<&str>) -> Progressed {
+        if let Some(record) = self.journal.get(at.path) {
+            return Progressed::Recorded(Box::new(record.clone()), self.changed_by(record).await);
+        }
+        let started_at = self.world.clock.now();
+        let (end, made) = match reason_to_skip(at.stage, at.context, obstacle) {
+            Err(failure) => (end_of(at.stage, &Made::failed(failure), self.stop), Made::default()),
+            Ok(Some(reason)) => {
+                at.note(format!("skipped: {reason}"));
+                (StageEnd::Skipped { reason }, Made::default())
+            }
+            Ok(None) => match tried(at).await {
+                Ended::Waits(calls) => return Progressed::Waits(calls),
+                Ended::Made(made) => (end_of(at.stage, &made, self.stop), *made),
+            },
+        };
+        let given_up = matches!(self.stop.reason(), Some(StopReason::Lost | StopReason::Shutdown));
+        if given_up && !matches!(end, StageEnd::Succeeded) {
+            return Progressed::Stopped;
+        }
+        let changed = made.changed;
+        let record = StageRecord {
+            path: at.path.clone(),
+            end: self.named(at, end),
+            output: made.result.map(|value| StageOutput { name: at.stage.output.clone(), value }),
+            snapshot: made.snapshot,
+            usage: made.usage,
+            started_at,
+            ended_at: self.world.clock.now(),
+        };
+        match self.record(&record).await {
+            Ok(Fenced::Written) => Progressed::Recorded(Box::new(record), changed),
+            Ok(Fenced::Lost) | Err(_) => {
+                self.stop.because(StopReason::Lost);
+                Progressed::Stopped
+            }
+        }
+    }
+
+    /// An end whose failure names its stage, and is in the log.
+    fn named(&self, at: &At<'_>, end: StageEnd) -> StageEnd {
+        if let Some(failure) = end.failure() {
+            at.note(failure.message.clone());
+        }
+        match end {
+            StageEnd::Failed { failure, tolerated } => {
+                StageEnd::Failed { failure: failure.at(at.path.as_str()), tolerated }
+            }
+            StageEnd::TimedOut { failure, tolerated } => {
+                StageEnd::TimedOut { failure: failure.at(at.path.as_str()), tolerated }
+            }
+            StageEnd::Succeeded | StageEnd::Cancelled | StageEnd::Skipped { .. } => end,
+        }
+    }
+
+    /// Stores the stage's lines and its entry, in that order: an entry never precedes its log.
+    async fn record(&self, record: &StageRecord) -> Result<Fenced, StoreError> {
+        self.spend(record.usage.cost());
+        if self.log.flush().await? == Fenced::Lost {
+            return Ok(Fenced::Lost);
+        }
+        self.world.store.stage_record(self.proof, record).await
+    }
+
+    async fn changed_by(&self, record: &StageRecord) -> Option<bool> {
+        let snapshot = record.snapshot.as_ref()?;
+        self.workspace.differs(self.world, self.run, snapshot).await.ok()
+    }
+
+    fn spend(&self, cost: NanoUsd) {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        *spent = spent.plus(cost);
+    }
+
+    /// What the run has spent on models.
+    pub(crate) fn spent(&self) -> NanoUsd {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A name for the jail of a stage: unique among all that run at the same time.
+    pub(crate) fn jail_name(&self, path: &StagePath) -> String {
+        let unique = self.world.clock.unique().simple().to_string();
+        let slug: String = path.as_str().chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+        format!("{}-{slug}-{}", &self.run.id.uuid().simple().to_string()[20..], &unique[20..])
+    }
+
+    /// The message of a stage's commit: what ran, in trailers (see `git help interpret-trailers`).
+    pub(crate) fn commit_message(&self, path: &StagePath, trailers: &[(&str, &str)]) -> String {
+        let own = [
+            ("Spellbook-Run", self.run.id.to_string()),
+            ("Spellbook-Daemon", self.run.daemon.to_string()),
+            ("Spellbook-Stage", path.to_string().replace(char::is_control, " ")),
+            ("Spellbook-Digest", self.run.digest.to_string()),
+        ];
+        let mut message = format!("{}: {}\n", self.run.daemon, path.as_str().replace(char::is_control, " "));
+        for (key, value) in own.iter().map(|(key, value)| (*key, value.as_str())) {
+            message.push_str(&format!("\n{key}: {value}"));
+        }
+        for (key, value) in trailers {
+            message.push_str(&format!("\nSpellbook-{key}: {value}"));
+        }
+        message.push('\n');
+        message
+    }
+}
+
+/// What came of a stage for its list.
+#[derive(Debug)]
+enum Progressed {
+    /// It ended, and the journal has it; whether the workspace is another than at the start.
+    Recorded(Box<StageRecord>, Option<bool>),
+    /// It waits for runs.
+    Waits(Vec<NewRun>),
+    /// The attempt is over; nothing was recorded.
+    Stopped,
+}
+
+/// Why a stage does not run: its `if` does not hold, or something that it needs failed. An `if` that
+/// asks for the status itself (`failure()`, `always()`) decides alone, as in GitHub's workflows.
+fn reason_to_skip(
+    stage: &Stage,
+    context: &Context,
+    obstacle: Option<&str>,
+) -> Result<Option<String>, Failure> {
+    let decides_alone = stage.condition.as_ref().is_some_and(manifest::expression::Expression::asks_status);
+    if let Some(need) = obstacle.filter(|_| !decides_alone) {
+        return Ok(Some(format!("needs `{need}`, which did not succeed")));
+    }
+    let Some(condition) = &stage.condition else { return Ok(None) };
+    match condition.holds(context) {
+        Ok(true) => Ok(None),
+        Ok(false) => Ok(Some(format!("`if: {}` does not hold", condition.source()))),
+        Err(error) => Err(Failure::new("expression_failed", format!("`if`: {error}"))),
+    }
+}
+
+/// How a stage ended: why the attempt was stopped outweighs how the stage itself took it.
+fn end_of(stage: &Stage, made: &Made, stop: &Stop) -> StageEnd {
+    let tolerated = stage.continue_on_error;
+    match (&made.trouble, stop.reason()) {
+        (None, _) => StageEnd::Succeeded,
+        (Some(_), Some(StopReason::Cancelled)) => StageEnd::Cancelled,
+        (Some(_), Some(StopReason::TimeUp(limit))) => {
+            let message =
+                format!("the run took longer than its time limit of {}", crate::report::span(limit));
+            StageEnd::TimedOut { failure: Failure::new("timed_out", message), tolerated: false }
+        }
+        (Some(trouble), _) if trouble.timed_out => {
+            StageEnd::TimedOut { failure: trouble.failure.clone(), tolerated }
+        }
+        (Some(trouble), _) => StageEnd::Failed { failure: trouble.failure.clone(), tolerated },
+    }
+}

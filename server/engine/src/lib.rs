@@ -1,0 +1,44 @@
+//! The story: what happens when something happened. Intake → dispatch → work → stages → outbox, and
+//! reconcile, which brings the server's picture of git up to date.
+//!
+//! The engine decides; it touches the world only through the ports in [`world::World`]. It must not
+//! open a file outside the workspaces it made, speak a wire format, or know a forge's words. Every
+//! step is a plain function that says what came of it; loops call `next()` in the program and a
+//! `while` calls it in tests.
+//!
+//! Start with [`work::next`], the life of one run; [`dispatch::next`] says why a run exists.
+
+pub mod world;
+
+pub mod intake;
+pub mod reconcile;
+pub mod watch;
+
+pub mod admission;
+mod survey;
+
+pub mod dispatch;
+pub mod schedule;
+
+pub mod work;
+
+mod context;
+mod execution;
+mod stages;
+mod workspace;
+
+mod effects;
+pub mod outbox;
+
+pub mod address;
+pub mod export;
+pub mod inputs;
+pub mod logs;
+pub mod proposals;
+pub mod refusal;
+pub mod replay;
+pub mod report;
+pub mod repositories;
+
+pub use refusal::{Refusal, RefusalKind};
+pub use world::World;

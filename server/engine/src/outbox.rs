@@ -1,0 +1,81 @@
+//! The outbox: performs what ended runs want, once each, in the order of their repository.
+
+use std::time::Duration;
+
+use domain::effect::{Effect, EffectStatus};
+use ports::Retry;
+use ports::forge::ForgeError;
+use ports::store::{Fenced, StoreError};
+
+use crate::world::World;
+
+/// How long an effect is ours; performing one takes less.
+const HOLD: Duration = Duration::from_secs(60);
+/// So often an effect is tried before it is given up.
+const MOST_ATTEMPTS: u32 = 8;
+
+/// What came of looking for an effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutboxOutcome {
+    /// One was performed.
+    Performed,
+    /// One was tried, and is to be tried again.
+    Postponed,
+    /// One was given up.
+    GivenUp,
+    /// There is none that is due.
+    Empty,
+}
+
+/// Performs the effect that is longest due.
+///
+/// # Errors
+/// When the store does not answer; the effect comes again.
+pub async fn next(world: &World) -> Result<OutboxOutcome, StoreError> {
+    let Some(effect) = world.store.effect_next(world.clock.now(), HOLD).await? else {
+        return Ok(OutboxOutcome::Empty);
+    };
+    let Some(repository) = world.store.repository_get(effect.repository).await? else {
+        return settle(world, &effect, refused("its repository is gone")).await;
+    };
+    let status = match world.forge.perform(&repository, &effect).await {
+        Ok(receipt) => {
+            tracing::info!(effect.id = %effect.id, run.id = %effect.provenance.run, "performed: {}", receipt.summary);
+            EffectStatus::Done { receipt }
+        }
+        Err(error) => after(world, &effect, &error),
+    };
+    settle(world, &effect, status).await
+}
+
+/// What becomes of an effect that failed.
+fn after(world: &World, effect: &Effect, error: &ForgeError) -> EffectStatus {
+    tracing::warn!(effect.id = %effect.id, run.id = %effect.provenance.run, attempts = effect.attempts, %error, "not performed");
+    match error.retry {
+        Retry::Later if effect.attempts < MOST_ATTEMPTS => {
+            EffectStatus::Pending { at: world.clock.now().after(wait(effect.attempts)) }
+        }
+        Retry::Later | Retry::Never => refused(&error.message),
+    }
+}
+
+fn refused(reason: &str) -> EffectStatus {
+    EffectStatus::Refused { reason: reason.to_owned() }
+}
+
+async fn settle(world: &World, effect: &Effect, status: EffectStatus) -> Result<OutboxOutcome, StoreError> {
+    let outcome = match &status {
+        EffectStatus::Done { .. } => OutboxOutcome::Performed,
+        EffectStatus::Pending { .. } | EffectStatus::Staged => OutboxOutcome::Postponed,
+        EffectStatus::Refused { .. } => OutboxOutcome::GivenUp,
+    };
+    match world.store.effect_settle(effect.id, effect.attempts, &status).await? {
+        Fenced::Written => Ok(outcome),
+        Fenced::Lost => Ok(OutboxOutcome::Postponed),
+    }
+}
+
+/// The wait after so many attempts: 1, 2, 4, … at most 300 seconds.
+fn wait(attempts: u32) -> Duration {
+    Duration::from_secs((1_u64 << attempts.saturating_sub(1).min(9)).min(300))
+}

@@ -1,0 +1,26 @@
+//! `prompt`: a question for a model.
+
+use manifest::model::PromptStage;
+
+use super::ask::{Asked, about, ask, spent};
+use super::{At, Made, Trouble};
+
+/// Asks, and hands on the answer.
+pub(super) async fn run(stage: &PromptStage, at: &At<'_>) -> Made {
+    if let Some(trouble) = spent(at) {
+        return trouble.into();
+    }
+    match asked(stage, at) {
+        Ok(asked) => ask(stage, asked, at).await,
+        Err(trouble) => trouble.into(),
+    }
+}
+
+fn asked(stage: &PromptStage, at: &At<'_>) -> Result<Asked, Trouble> {
+    let input = at.text(stage.input.as_ref())?.map(|(text, _)| text);
+    let prompt = match at.text(stage.prompt.as_ref())? {
+        Some((prompt, _)) => about(&prompt, input.as_deref()),
+        None => input.unwrap_or_default(),
+    };
+    Ok(Asked { system: at.text(stage.system.as_ref())?.map(|(text, _)| text), prompt })
+}

@@ -1,0 +1,120 @@
+//! Watched repositories: looks at each now and then, sooner when a webhook hints, less often while it
+//! does not answer.
+
+use std::time::Duration;
+
+use domain::repository::{Origin, Repository, Sync, SyncStatus};
+use ports::source::{Fetched, Remote, SourceError};
+use ports::store::StoreError;
+use secrecy::SecretString;
+
+use crate::reconcile::{self, Pushed};
+use crate::world::World;
+
+/// How long one fetch may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest wait after failures.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// What came of looking for a repository that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchOutcome {
+    /// One was looked at.
+    Looked(SyncStatus),
+    /// None is due.
+    Empty,
+}
+
+/// Looks at the watched repository that is longest due.
+///
+/// # Errors
+/// When the store does not answer; the repository is still due then.
+pub async fn next(world: &World) -> Result<WatchOutcome, StoreError> {
+    let due = world.store.repository_due(world.clock.now(), 1).await?;
+    let Some(repository) = due.into_iter().next() else { return Ok(WatchOutcome::Empty) };
+    look(world, &repository).await.map(WatchOutcome::Looked)
+}
+
+/// Fetches a watched repository and brings the server's picture up to date.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn look(world: &World, repository: &Repository) -> Result<SyncStatus, StoreError> {
+    let Origin::Watched { url, credential } = &repository.origin else { return Ok(repository.sync.status) };
+    let secret = match credential {
+        None => Ok(None),
+        Some(name) => world.secrets.secret(repository.id, name).await.map_err(|error| error.to_string()),
+    };
+    let fetched = match (secret, credential) {
+        (Err(message), _) => Err(SourceError::Unauthorized(message)),
+        (Ok(None), Some(name)) => Err(SourceError::Unauthorized(format!("the secret `{name}` is not set"))),
+        (Ok(secret), _) => world.source.fetch(repository.id, &remote(world, url, secret)).await,
+    };
+    match fetched {
+        Ok(fetched) => {
+            if let Fetched::Updated { default_branch: Some(branch) } = &fetched {
+                world.store.repository_synced(repository.id, &repository.sync, Some(branch)).await?;
+            }
+            // Also when nothing moved: an earlier look may have fetched and not lived to record it.
+            let status = match reconcile::repository(world, repository.id, &Pushed::default()).await {
+                Ok(reconciled) => reconciled.status(),
+                Err(error) => return failed(world, repository, &error.to_string()).await,
+            };
+            settle(world, repository, status, None).await
+        }
+        Err(error) => failed(world, repository, &error.to_string()).await,
+    }
+}
+
+fn remote(world: &World, url: &str, credential: Option<SecretString>) -> Remote {
+    Remote { url: url.to_owned(), credential, policy: world.settings.remotes, timeout: PATIENCE }
+}
+
+async fn failed(world: &World, repository: &Repository, message: &str) -> Result<SyncStatus, StoreError> {
+    tracing::warn!(repository = %repository.path, "not reached: {message}");
+    settle(world, repository, SyncStatus::Unreachable, Some(message.to_owned())).await
+}
+
+async fn settle(
+    world: &World,
+    repository: &Repository,
+    status: SyncStatus,
+    message: Option<String>,
+) -> Result<SyncStatus, StoreError> {
+    let now = world.clock.now();
+    let failures =
+        if status == SyncStatus::Unreachable { repository.sync.failures.saturating_add(1) } else { 0 };
+    let unique = world.clock.unique().as_u128();
+    let due_at = Some(now.after(jittered(wait(world.settings.poll, failures), unique)));
+    let sync = Sync { status, message, checked_at: Some(now), due_at, failures };
+    world.store.repository_synced(repository.id, &sync, None).await?;
+    Ok(status)
+}
+
+/// The wait before the next look: doubled for each failure in a row, at most an hour.
+fn wait(poll: Duration, failures: u32) -> Duration {
+    poll.saturating_mul(1 << failures.min(12)).min(LONGEST_WAIT.max(poll))
+}
+
+/// Ten per cent more or less, so that many repositories are not looked at in the same moment.
+fn jittered(wait: Duration, unique: u128) -> Duration {
+    let permille = 900 + u32::try_from(unique % 201).unwrap_or(100);
+    wait * permille / 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_that_fails_is_left_alone_for_longer() {
+        let poll = Duration::from_secs(60);
+        let waits: Vec<u64> =
+            [0, 1, 2, 6, 40].iter().map(|failures| wait(poll, *failures).as_secs()).collect();
+        assert_eq!(waits, [60, 120, 240, 3_600, 3_600]);
+        for unique in 0..500 {
+            let wait = jittered(poll, unique).as_millis();
+            assert!((54_000..=66_000).contains(&wait), "{wait}");
+        }
+    }
+}

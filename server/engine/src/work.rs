@@ -1,0 +1,406 @@
+//! Work: one run, from the moment that a worker takes it up to its end.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use domain::event::{Actor, Event, EventKind};
+use domain::id::{EventId, RunId, WorkerId};
+use domain::name::Commit;
+use domain::run::{EffectMode, Failure, Run, RunOutcome};
+use domain::stage::{StageEnd, StageRecord};
+use domain::time::Timestamp;
+use domain::value::Taint;
+use manifest::Manifest;
+use manifest::expression::RunSoFar;
+use manifest::model::InputKind;
+use ports::store::runs::{Finish, LeaseOutcome, Renewal};
+use ports::store::{Fenced, LeaseProof, StoreError, Topic};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::execution::{Execution, Graph, Place, Stop, StopReason};
+use crate::logs::{self, RunLog};
+use crate::refusal::Refusal;
+use crate::workspace::Workspace;
+use crate::world::World;
+use crate::{address, effects, replay};
+
+/// A run that cost so many workers their life is not tried again.
+const MOST_ATTEMPTS: u32 = 25;
+/// How often a worker looks whether someone asked to end its run.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// What came of looking for work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkOutcome {
+    /// A run was taken up.
+    Worked {
+        /// Which.
+        run: RunId,
+        /// How far it came.
+        left: Left,
+    },
+    /// Nothing is ready.
+    Idle {
+        /// When something will be, as far as is known.
+        next_at: Option<Timestamp>,
+    },
+}
+
+/// How a worker left a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// It has ended.
+    Ended,
+    /// It waits for the runs that it called.
+    Waiting,
+    /// It was put back for another worker.
+    Released,
+    /// Another worker has it.
+    Lost,
+}
+
+/// Takes up the next run and brings it as far as it goes.
+///
+/// # Errors
+/// When the store does not answer; the run's lease lapses and another worker goes on.
+pub async fn next(
+    world: &World,
+    worker: WorkerId,
+    shutdown: &CancellationToken,
+) -> Result<WorkOutcome, StoreError> {
+    match world.store.run_lease(worker, world.clock.now(), world.settings.lease).await? {
+        LeaseOutcome::Empty { next_at } => Ok(WorkOutcome::Idle { next_at }),
+        LeaseOutcome::Leased(run, proof) => {
+            let left = attempt(world, &run, &proof, shutdown).await?;
+            Ok(WorkOutcome::Worked { run: run.id, left })
+        }
+    }
+}
+
+#[tracing::instrument(skip_all, fields(run.id = %run.id, run.attempt = run.attempt, daemon = %run.daemon))]
+async fn attempt(
+    world: &World,
+    run: &Run,
+    proof: &LeaseProof,
+    shutdown: &CancellationToken,
+) -> Result<Left, StoreError> {
+    if let Some(by) = &run.cancel_requested {
+        return end(world, run, proof, RunOutcome::Cancelled { by: by.clone() }, Vec::new()).await;
+    }
+    if run.attempt > MOST_ATTEMPTS {
+        let message = format!("{MOST_ATTEMPTS} workers ended before they could finish it");
+        return end(world, run, proof, failed(Failure::new("workers_lost", message)), Vec::new()).await;
+    }
+    let prepared = match Prepared::load(world, run, proof).await? {
+        Ok(prepared) => prepared,
+        Err(refusal) => {
+            return end(world, run, proof, failed(Failure::new(refusal.code, refusal.message)), Vec::new())
+                .await;
+        }
+    };
+    let stop = Stop::default();
+    let log = RunLog::new(world, proof.clone(), prepared.manifest.limits.output);
+    let execution = prepared.execution(world, proof, &log, &stop);
+    let working = conclude(&execution, prepared.context(world).await, prepared.event.as_ref());
+    tokio::pin!(working);
+    let watching = watch(world, proof, &stop, prepared.manifest.limits.timeout, shutdown);
+    let left = tokio::select! {
+        left = &mut working => left,
+        // Watching ends only once it has stopped the work; what is under way ends itself.
+        () = watching => working.await,
+    };
+    prepared.workspace.clear().await;
+    if matches!(left, Ok(Left::Ended))
+        && let Err(error) = logs::seal(world, run.id).await
+    {
+        tracing::warn!(%error, "the log stays in the store");
+    }
+    left
+}
+
+/// Everything that a run needs, read anew for each attempt.
+struct Prepared {
+    manifest: Arc<Manifest>,
+    event: Option<Event>,
+    journal: Vec<StageRecord>,
+    workspace: Workspace,
+    path: String,
+    run: Run,
+}
+
+impl Prepared {
+    async fn load(world: &World, run: &Run, proof: &LeaseProof) -> Result<Result<Self, Refusal>, StoreError> {
+        let event = match run.cause.event {
+            Some(id) => world.store.event_get(id).await?,
+            None => None,
+        };
+        let path =
+            world.store.repository_get(run.repository).await?.map(|repository| repository.path.to_string());
+        let manifest = match address::manifest_of_run(world, run).await {
+            Ok(manifest) => manifest,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if let Some((stage, kind)) = manifest::unsupported_stages(&manifest).first() {
+            let message = format!("stage `{stage}` is of type `{kind}`, which this version cannot run");
+            return Ok(Err(Refusal::invalid("stage_unsupported", message)));
+        }
+        let journal = replay::journal(world, run, &manifest, proof).await?;
+        let tip = tip_of(&journal).unwrap_or_else(|| run.commit.clone());
+        let workspace = Workspace::new(world, run, run.commit.clone(), tip);
+        let path = path.unwrap_or_default();
+        Ok(Ok(Self { manifest, event, journal, workspace, path, run: run.clone() }))
+    }
+
+    fn execution<'w>(
+        &'w self,
+        world: &'w World,
+        proof: &'w LeaseProof,
+        log: &'w RunLog<'w>,
+        stop: &'w Stop,
+    ) -> Execution<'w> {
+        Execution {
+            world,
+            run: &self.run,
+            manifest: &self.manifest,
+            workspace: &self.workspace,
+            log,
+            proof,
+            stop,
+            journal: self
+                .journal
+                .iter()
+                .map(|record| (record.path.clone(), record.clone()))
+                .collect::<BTreeMap<_, _>>(),
+            spent: Mutex::new(self.journal.iter().map(|record| record.usage.cost()).sum()),
+        }
+    }
+
+    async fn context(&self, world: &World) -> Context {
+        let secret = |input: &&manifest::model::Input| input.kind == InputKind::Secret;
+        let secret_inputs =
+            self.manifest.inputs.iter().filter(secret).map(|input| input.name.clone()).collect();
+        let mut context =
+            Context::new(&self.run, &self.run.inputs, secret_inputs, self.event.as_ref(), &self.path);
+        let tip = self.workspace.tip().await;
+        context.changed = self.workspace.differs(world, &self.run, &tip).await.unwrap_or(false);
+        context
+    }
+}
+
+/// Where the journal left the run's branch.
+fn tip_of(journal: &[StageRecord]) -> Option<Commit> {
+    journal.iter().rev().find_map(|record| record.snapshot.clone())
+}
+
+/// Runs the stages and ends the run, or leaves it for later.
+async fn conclude(
+    execution: &Execution<'_>,
+    context: Context,
+    event: Option<&Event>,
+) -> Result<Left, StoreError> {
+    let token = &execution.stop.token;
+    let stages = execution.graph(&execution.manifest.stages, Place::Root, context, token);
+    let (world, run, proof) = (execution.world, execution.run, execution.proof);
+    let mut graph = with_log(execution, stages).await?;
+    match execution.stop.reason() {
+        Some(StopReason::Lost) => return Ok(Left::Lost),
+        Some(StopReason::Shutdown) => {
+            let now = world.clock.now();
+            return fenced(world.store.run_release(proof, now).await?, Left::Released);
+        }
+        Some(StopReason::Cancelled | StopReason::TimeUp(_)) | None => {}
+    }
+    if let Some(calls) = graph.waits.take()
+        && graph.failure().is_none()
+        && execution.stop.reason().is_none()
+    {
+        execution.log.flush().await.map(drop)?;
+        return fenced(world.store.run_suspend(proof, &calls, world.clock.now()).await?, Left::Waiting);
+    }
+    let outcome = outcome(execution, &graph).await?;
+    if matches!(outcome, RunOutcome::Failed { .. }) && !execution.manifest.on_failure.is_empty() {
+        graph.context.status = RunSoFar::Failure;
+        let stages =
+            execution.graph(&execution.manifest.on_failure, Place::OnFailure, graph.context.clone(), token);
+        graph.context = with_log(execution, stages).await?.context;
+        if matches!(execution.stop.reason(), Some(StopReason::Lost | StopReason::Shutdown)) {
+            return Ok(Left::Lost);
+        }
+    }
+    let effects = match &outcome {
+        RunOutcome::Succeeded => effects::wanted(execution, &graph.context, event).await,
+        RunOutcome::Failed { .. } | RunOutcome::TimedOut { .. } => {
+            graph.context.status = RunSoFar::Failure;
+            effects::wanted(execution, &graph.context, event).await
+        }
+        RunOutcome::Cancelled { .. } | RunOutcome::Skipped { .. } => Vec::new(),
+    };
+    execution.log.flush().await.map(drop)?;
+    end(world, run, proof, outcome, effects).await
+}
+
+/// Runs stages while their lines are stored as they come.
+async fn with_log(
+    execution: &Execution<'_>,
+    stages: impl Future<Output = Graph>,
+) -> Result<Graph, StoreError> {
+    tokio::pin!(stages);
+    tokio::select! {
+        graph = &mut stages => Ok(graph),
+        stored = execution.log.pump() => {
+            stored.map(drop)?;
+            execution.stop.because(StopReason::Lost);
+            Ok(stages.await)
+        }
+    }
+}
+
+async fn outcome(execution: &Execution<'_>, graph: &Graph) -> Result<RunOutcome, StoreError> {
+    if matches!(execution.stop.reason(), Some(StopReason::Cancelled)) {
+        let asked =
+            execution.world.store.run_get(execution.run.id).await?.and_then(|run| run.cancel_requested);
+        return Ok(RunOutcome::Cancelled { by: asked.unwrap_or_else(|| "someone".to_owned()) });
+    }
+    let broken = graph.records.iter().find(|record| record.end.breaks_run());
+    let outcome = match broken.map(|record| &record.end) {
+        Some(StageEnd::TimedOut { failure, .. }) => RunOutcome::TimedOut { failure: failure.clone() },
+        Some(StageEnd::Failed { failure, .. }) => failed(failure.clone()),
+        Some(StageEnd::Succeeded | StageEnd::Cancelled | StageEnd::Skipped { .. }) | None => {
+            match execution.stop.reason() {
+                Some(StopReason::TimeUp(limit)) => RunOutcome::TimedOut {
+                    failure: Failure::new(
+                        "timed_out",
+                        format!("the run took longer than its time limit of {}", crate::report::span(limit)),
+                    ),
+                },
+                _ if graph.records.iter().all(|record| matches!(record.end, StageEnd::Skipped { .. })) => {
+                    RunOutcome::Skipped { reason: "every stage was skipped".to_owned() }
+                }
+                _ => RunOutcome::Succeeded,
+            }
+        }
+    };
+    Ok(outcome)
+}
+
+fn failed(failure: Failure) -> RunOutcome {
+    RunOutcome::Failed { failure }
+}
+
+/// Ends a run: its outcome, what it wants done, and the event that its end is, in one transaction.
+async fn end(
+    world: &World,
+    run: &Run,
+    proof: &LeaseProof,
+    outcome: RunOutcome,
+    effects: Vec<domain::effect::Effect>,
+) -> Result<Left, StoreError> {
+    match outcome.message() {
+        None => tracing::info!("{}", outcome.status()),
+        Some(message) => tracing::info!("{}: {message}", outcome.status()),
+    }
+    let event = ended_event(world, run, &outcome).await?;
+    let finish = Finish { outcome, effects, event, at: world.clock.now() };
+    fenced(world.store.run_finish(proof, &finish).await?, Left::Ended)
+}
+
+/// The event of a run's end, when some daemon of the branch waits for such events. Runs of forks and
+/// called runs are their own affair.
+async fn ended_event(world: &World, run: &Run, outcome: &RunOutcome) -> Result<Option<Event>, StoreError> {
+    if run.effects == EffectMode::Stage || run.cause.parent.is_some() {
+        return Ok(None);
+    }
+    let listening = world.store.revision_triggered(run.repository, &run.branch, EventKind::Daemon).await?;
+    if listening.is_empty() {
+        return Ok(None);
+    }
+    let cause = match run.cause.event {
+        Some(id) => world.store.event_get(id).await?,
+        None => None,
+    };
+    let status = outcome.status().as_str();
+    Ok(Some(Event {
+        id: EventId::new(world.clock.unique()),
+        repository: run.repository,
+        kind: EventKind::Daemon,
+        action: Some(status.to_owned()),
+        branch: Some(run.branch.clone()),
+        commit: Some(run.commit.clone()),
+        paths: Vec::new(),
+        actor: Actor::server(),
+        labels: Vec::new(),
+        draft: false,
+        payload: json!({ "daemon": { "id": run.daemon.as_str() }, "run": { "id": run.id.to_string(), "status": status } }),
+        taint: Taint::Trusted,
+        depth: cause.map_or(0, |event| event.depth) + 1,
+        occurred_at: world.clock.now(),
+    }))
+}
+
+fn fenced(written: Fenced, left: Left) -> Result<Left, StoreError> {
+    Ok(match written {
+        Fenced::Written => left,
+        Fenced::Lost => Left::Lost,
+    })
+}
+
+/// Keeps the lease, and stops the work when there is a reason to; returns once it has.
+async fn watch(
+    world: &World,
+    proof: &LeaseProof,
+    stop: &Stop,
+    limit: Duration,
+    shutdown: &CancellationToken,
+) {
+    let reason = tokio::select! {
+        () = tokio::time::sleep(limit) => StopReason::TimeUp(limit),
+        () = shutdown.cancelled() => StopReason::Shutdown,
+        reason = keep_lease(world, proof) => reason,
+    };
+    if matches!(reason, StopReason::Lost) {
+        return stop.because(reason);
+    }
+    stop.because(reason);
+    // The stages need time to end themselves; until they have, the run is still ours.
+    loop {
+        tokio::time::sleep(world.settings.lease / 3).await;
+        if let Ok(Renewal::Lost) =
+            world.store.run_renew(proof, world.clock.now().after(world.settings.lease)).await
+        {
+            return;
+        }
+    }
+}
+
+/// Renews the lease until it is lost or someone asks to end the run.
+async fn keep_lease(world: &World, proof: &LeaseProof) -> StopReason {
+    let mut wakeups = world.store.wakeups(Topic::Runs);
+    let lease = world.settings.lease;
+    let mut due = tokio::time::Instant::now() + lease / 3;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => {}
+            () = tokio::time::sleep(GLANCE) => {}
+            Ok(()) = wakeups.changed() => {}
+        }
+        if tokio::time::Instant::now() < due {
+            match world.store.run_get(proof.run).await {
+                Ok(Some(run)) if run.cancel_requested.is_some() => return StopReason::Cancelled,
+                Ok(_) | Err(_) => continue,
+            }
+        }
+        match world.store.run_renew(proof, world.clock.now().after(lease)).await {
+            Ok(Renewal::Renewed { cancel_requested: false }) => due = tokio::time::Instant::now() + lease / 3,
+            Ok(Renewal::Renewed { cancel_requested: true }) => return StopReason::Cancelled,
+            Ok(Renewal::Lost) => return StopReason::Lost,
+            // The store may answer again before the lease lapses.
+            Err(error) => {
+                tracing::warn!(%error, "the lease could not be renewed");
+                due = tokio::time::Instant::now() + lease / 10;
+            }
+        }
+    }
+}
