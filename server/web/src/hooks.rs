@@ -1,0 +1,257 @@
+//! Webhooks: signed hints from where a watched repository lives, and daemons' own endpoints.
+//!
+//! The signature is HMAC-SHA256 over the body as it came (GitHub's scheme), checked before the body
+//! is looked at and before anything is stored. No secret, or an empty one, lets nobody in. Whoever
+//! is not let in is told the same, whether the thing exists or not.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use domain::id::{DeliveryId, RepositoryId};
+use domain::name::{DaemonId, RepositoryPath, SecretName};
+use engine::intake::{self, Hint};
+use hmac::{Hmac, KeyInit, Mac};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use ports::store::Recorded;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde_json::Value as Json_;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use utoipa::ToSchema;
+
+use crate::doors::Server;
+use crate::input::Path;
+use crate::problem::Problem;
+
+/// The secret of a watched repository that signs its webhook.
+const REMOTE_SECRET: &str = "WEBHOOK_SECRET";
+/// Names of the header that carries the signature.
+const SIGNATURES: [&str; 2] = ["x-spellbook-signature-256", "x-hub-signature-256"];
+/// The time of a call, seconds since the epoch, when the caller signs it along.
+const TIMESTAMP: &str = "x-spellbook-timestamp";
+/// Names of the header that carries the sender's id for a delivery.
+const DELIVERIES: [&str; 4] =
+    ["x-spellbook-delivery", "x-github-delivery", "x-gitea-delivery", "x-gitlab-event-uuid"];
+/// How old a signed time may be, and how far ahead, seconds.
+const SKEW: i64 = 300;
+
+/// A delivery that was taken in.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Delivery)]
+pub(crate) struct DeliveryJson {
+    /// Whether the same was taken in before; nothing more happens then.
+    duplicate: bool,
+    /// Which one that was: `dlv_…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<String>,
+}
+
+/// Takes the webhook of a watched repository: a hint to look at it soon.
+#[utoipa::path(
+    post, operation_id = "call_remote_hook", path = "/hooks/remotes/{repository}", tag = "webhooks", security(()), request_body(content = Object, description = "Any JSON object"),
+    params(("repository" = String, Path, description = "`repo_…`"),
+           ("X-Hub-Signature-256" = String, Header, description = "`sha256=` and the HMAC-SHA256 of the body, hexadecimal; or `X-Spellbook-Signature-256`")),
+    responses((status = 202, description = "It is stored", body = DeliveryJson),
+              (status = 401, description = "The signature does not hold", body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn remote(
+    State(server): State<Arc<Server>>,
+    Path(repository): Path<String>,
+    request: Request,
+) -> Result<(StatusCode, axum::Json<DeliveryJson>), Problem> {
+    let door = remote_door(&server, &repository).await?;
+    let (hint, json) = verified(&server, request, door.as_ref().map(|(_, secret)| secret)).await?;
+    let (id, _) = door.ok_or_else(refused)?;
+    plausible(&json)?;
+    Ok(taken(intake::remote_hint(server.world(), id, hint).await?))
+}
+
+/// Takes a call of a daemon's own endpoint, which becomes an event.
+#[utoipa::path(
+    post, operation_id = "call_daemon_hook", path = "/hooks/daemons/{owner}/{name}/{daemon}", tag = "webhooks", security(()), request_body(content = Object, description = "Any JSON"),
+    params(("owner" = String, Path), ("name" = String, Path), ("daemon" = String, Path),
+           ("X-Spellbook-Signature-256" = String, Header, description = "`sha256=` and the HMAC-SHA256 of the body, hexadecimal; or `X-Hub-Signature-256`"),
+           ("X-Spellbook-Timestamp" = Option<i64>, Header, description = "Seconds since the epoch; then `timestamp.body` is what is signed, and the same body may come again")),
+    responses((status = 202, description = "It is stored", body = DeliveryJson),
+              (status = 401, description = "The signature does not hold", body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn daemon(
+    State(server): State<Arc<Server>>,
+    Path((owner, name, daemon)): Path<(String, String, String)>,
+    request: Request,
+) -> Result<(StatusCode, axum::Json<DeliveryJson>), Problem> {
+    let door = daemon_door(&server, &format!("{owner}/{name}"), &daemon).await?;
+    let (hint, _) = verified(&server, request, door.as_ref().map(|door| &door.secret)).await?;
+    let door = door.ok_or_else(refused)?;
+    Ok(taken(intake::daemon_call(server.world(), door.repository, &door.daemon, hint).await?))
+}
+
+/// The watched repository that an address names, and its secret, if it has both.
+async fn remote_door(server: &Server, id: &str) -> Result<Option<(RepositoryId, SecretString)>, Problem> {
+    let Ok(id) = id.parse::<RepositoryId>() else { return Ok(None) };
+    let name = REMOTE_SECRET.parse().expect("because the name of this secret is one");
+    Ok(secret(server, id, &name).await?.map(|secret| (id, secret)))
+}
+
+/// A daemon's own endpoint.
+struct Door {
+    repository: RepositoryId,
+    daemon: DaemonId,
+    secret: SecretString,
+}
+
+/// The endpoint that an address names, if there is one that can be opened.
+async fn daemon_door(server: &Server, path: &str, daemon: &str) -> Result<Option<Door>, Problem> {
+    let (Ok(path), Ok(daemon)) = (path.parse::<RepositoryPath>(), daemon.parse::<DaemonId>()) else {
+        return Ok(None);
+    };
+    let Some(repository) = server.store().repository_find(&path).await? else { return Ok(None) };
+    let Some(name) = intake::webhook_trigger(server.world(), repository.id, &daemon).await? else {
+        return Ok(None);
+    };
+    let secret = secret(server, repository.id, &name).await?;
+    Ok(secret.map(|secret| Door { repository: repository.id, daemon, secret }))
+}
+
+async fn secret(
+    server: &Server,
+    repository: RepositoryId,
+    name: &SecretName,
+) -> Result<Option<SecretString>, Problem> {
+    server.world().secrets.secret(repository, name).await.map_err(|error| {
+        tracing::error!(reason = %error, "the secret of a webhook cannot be read");
+        Problem::unavailable("secrets_unavailable", "this is not possible at the moment; try again shortly")
+    })
+}
+
+/// Reads a body and checks its signature, then that it is JSON. What is not signed is not parsed.
+async fn verified(
+    server: &Server,
+    request: Request,
+    secret: Option<&SecretString>,
+) -> Result<(Hint, Json_), Problem> {
+    let (parts, body) = request.into_parts();
+    // Signatures that cannot hold cost no reading.
+    let signature = signature(&parts.headers).ok_or_else(refused)?;
+    let timestamp = timestamp(&parts.headers, server.now().millis() / 1000)?;
+    let body = read(body, server.settings().hook_body).await?;
+    let content = content(timestamp.as_deref(), &body);
+    // Without a secret the work is the same, so that the time taken does not tell.
+    let key = secret.map(ExposeSecret::expose_secret).filter(|key| !key.is_empty());
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.unwrap_or("none").as_bytes())
+        .map_err(|error| Problem::internal(&error.to_string()))?;
+    for piece in signed(timestamp.as_deref(), &body) {
+        mac.update(piece);
+    }
+    let holds: bool = mac.finalize().into_bytes().as_slice().ct_eq(&signature).into();
+    if !holds || key.is_none() {
+        return Err(refused());
+    }
+    let external_id = delivery_id(&parts.headers)?;
+    let json = serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad_request("invalid_json", format!("the body is not JSON: {error}")))?;
+    Ok((Hint { external_id, content, body }, json))
+}
+
+/// One answer for everything that is not let in.
+fn refused() -> Problem {
+    Problem::unauthorized("signature_invalid", "there is no such webhook, or the signature does not hold")
+}
+
+async fn read(body: Body, most: usize) -> Result<Vec<u8>, Problem> {
+    match Limited::new(body, most).collect().await {
+        Ok(whole) => Ok(whole.to_bytes().into()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("a webhook may have {} MiB", most >> 20),
+        )),
+        Err(_) => Err(Problem::bad_request("body_broken", "the body ended before its time")),
+    }
+}
+
+/// The one signature of a request: 32 bytes; none when there are two, or when it is written in
+/// another way than `sha256=` and 64 lower-case digits.
+fn signature(headers: &HeaderMap) -> Option<[u8; 32]> {
+    let mut given = SIGNATURES.iter().flat_map(|name| headers.get_all(*name));
+    let value = given.next()?.to_str().ok()?;
+    if given.next().is_some() {
+        return None;
+    }
+    let digits = value.strip_prefix("sha256=")?;
+    if digits.bytes().any(|digit| digit.is_ascii_uppercase()) {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(digits, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// The signed time, when there is one; it must be near.
+fn timestamp(headers: &HeaderMap, now: i64) -> Result<Option<String>, Problem> {
+    let mut given = headers.get_all(TIMESTAMP).iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    let text = value.to_str().ok().filter(|_| given.next().is_none()).ok_or_else(refused)?;
+    let at: i64 = text.parse().map_err(|_| refused())?;
+    if now.abs_diff(at) > SKEW.unsigned_abs() {
+        return Err(Problem::unauthorized(
+            "timestamp_stale",
+            format!("`{TIMESTAMP}` is more than {SKEW} s away from now"),
+        ));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// What is signed, in pieces.
+fn signed<'a>(timestamp: Option<&'a str>, body: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let prefix = timestamp.into_iter().flat_map(|text| [text.as_bytes(), b".".as_slice()]);
+    prefix.chain([body])
+}
+
+/// The hash of what is signed: the same content twice is the same delivery.
+fn content(timestamp: Option<&str>, body: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for piece in signed(timestamp, body) {
+        hash.update(piece);
+    }
+    hash.finalize().into()
+}
+
+/// The sender's id for a delivery. It is not signed, so it only ever finds duplicates.
+fn delivery_id(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = DELIVERIES.iter().find_map(|name| headers.get(*name)) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    if !(1..=200).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Problem::bad_request(
+            "invalid_delivery_id",
+            "the delivery id must be 1 to 200 visible ASCII characters",
+        ));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// Says no to what no forge sends. More is not asked of a hint: git is the truth.
+fn plausible(json: &Json_) -> Result<(), Problem> {
+    let odd = |what: &str| {
+        Err(Problem::bad_request("invalid_payload", format!("{what}; is this a forge's webhook?")))
+    };
+    let Some(fields) = json.as_object() else { return odd("the body is not a JSON object") };
+    if fields.get("repository").is_some_and(|repository| !repository.is_object()) {
+        return odd("`repository` is not an object");
+    }
+    if fields.get("commits").is_some_and(|commits| !commits.is_array()) {
+        return odd("`commits` is not a list");
+    }
+    Ok(())
+}
+
+fn taken(recorded: Recorded<DeliveryId>) -> (StatusCode, axum::Json<DeliveryJson>) {
+    let first = match recorded {
+        Recorded::New => None,
+        Recorded::Known(first) => Some(first.to_string()),
+    };
+    (StatusCode::ACCEPTED, axum::Json(DeliveryJson { duplicate: first.is_some(), first }))
+}

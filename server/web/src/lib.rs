@@ -1,0 +1,55 @@
+//! The doors of the server: the JSON API, git over HTTP, webhooks, health.
+//!
+//! This crate knows URLs, status codes, headers and who may do what; it decides nothing about
+//! repositories and runs, which is the engine's, and it speaks to the world only through the ports.
+//! It must never answer 2xx before what it accepted is durable, and never show a secret.
+//!
+//! Start with [`openapi`](openapi()), whose table lists every door; [`router`] says what each request
+//! passes through.
+
+mod doors;
+mod router;
+pub use doors::{ClientAddress, Doors, RenderMetrics, Settings};
+pub use router::router;
+
+mod openapi;
+pub use openapi::openapi;
+
+mod auth;
+mod envelope;
+mod input;
+mod page;
+mod problem;
+mod rate;
+pub mod token;
+pub use rate::Rate;
+
+mod accounts;
+mod sign_in;
+mod tokens;
+
+mod daemons;
+mod diff;
+mod manifests;
+mod remote_url;
+mod repositories;
+mod revisions;
+mod schemas;
+mod validate;
+
+mod effects;
+mod events;
+mod logs;
+mod runs;
+mod sse;
+mod stages;
+
+mod discussions;
+mod proposals;
+
+mod git;
+mod health;
+mod hooks;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! The doors, tried from outside: requests go through the whole router.
+
+mod api;
+mod contract;
+mod git;
+mod hooks;
+mod hostile;
+mod house;
+mod people;
+mod runs;
