@@ -1,0 +1,205 @@
+//! Runs of a script, from the queue to the record, against the same jail by nsjail alone.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use domain::event::Actor;
+use domain::id::WorkerId;
+use domain::limits::Limits;
+use domain::name::{Address, At};
+use domain::repository::Origin;
+use domain::run::RunStatus;
+use engine::work::{self, WorkOutcome};
+use engine::{World, intake};
+use ports::sandbox::{JailSpec, Network};
+use ports::source::{Moved, SnapshotSpec};
+use sandbox::{Config as JailConfig, Jails};
+use spellbook::config::Config;
+use spellbook::tools::{self, Tools};
+use spellbook::wiring::{self, SecretSource};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::figure::{Figure, Goal, median};
+
+/// Runs of each kind, one at a time and in turn.
+const PAIRS: usize = 60;
+/// Runs at once, as many as the machines that the goals are meant for have processors.
+const PARALLEL: usize = 2;
+/// Runs of each kind when all processors are busy.
+const SATURATED: usize = 120;
+
+const DAEMON: &str = "daemon:\n  name: Nothing\n  stages:\n    - { name: Nothing, type: script, shell: [sh], script: \"true\" }\n";
+
+pub(crate) async fn measure() -> anyhow::Result<Vec<Figure>> {
+    let home = tempfile::Builder::new().prefix("sbb-").tempdir()?;
+    open(home.path())?;
+    let world = world(home.path()).await?;
+    let raw = Raw::prepare(home.path())?;
+    for _ in 0..5 {
+        run(&world, 0).await?;
+        raw.run(0)?;
+    }
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..PAIRS {
+        ours.push(run(&world, 0).await?);
+        theirs.push(raw.run(0)?);
+    }
+    let latency = median(ours) / median(theirs);
+    let busy = saturate(&world).await?;
+    let busy_raw = raw.saturate()?;
+    Ok(vec![
+        Figure {
+            name: "sandbox.run_latency",
+            value: latency,
+            unit: "ratio",
+            goal: Goal::AtMost(1.3),
+            against: "the same jail by nsjail alone",
+        },
+        Figure {
+            name: "sandbox.throughput",
+            value: busy_raw.as_secs_f64() / busy.as_secs_f64(),
+            unit: "ratio",
+            goal: Goal::AtLeast(0.8),
+            against: "nsjail in a loop, same parallelism",
+        },
+    ])
+}
+
+fn open(directory: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o711))?)
+}
+
+/// A store, a repository and a daemon that does nothing.
+async fn world(home: &Path) -> anyhow::Result<Arc<World>> {
+    let wired = wiring::wire(&Config::default(), &home.join("data"), SecretSource::Environment).await?;
+    let world = Arc::clone(&wired.world);
+    let created =
+        engine::repositories::create(&world, "bench/book".parse()?, Origin::Hosted, "main".parse()?).await?;
+    let files = home.join("files/daemons/nothing");
+    std::fs::create_dir_all(&files)?;
+    std::fs::write(files.join("daemon.yaml"), DAEMON)?;
+    let root = home.join("files");
+    let now = world.clock.now();
+    let parent = wired.git.begin(created.id, &root, now).await?;
+    let run = domain::id::RunId::new(world.clock.unique());
+    let message = "Add a daemon\n";
+    let spec = SnapshotSpec {
+        repository: created.id,
+        run,
+        directory: &root,
+        parent: &parent,
+        message,
+        max_bytes: 1 << 20,
+        at: now,
+    };
+    let commit = world.source.snapshot(spec).await?.commit;
+    let moved = world.source.move_branch(created.id, &"main".parse()?, None, Some(&commit)).await?;
+    ensure!(moved == Moved::Moved, "the branch is there already");
+    let pushed = engine::reconcile::Pushed { actor: None, skip_runs: true };
+    engine::reconcile::repository(&world, created.id, &pushed).await?;
+    // The lock on the jails' directory lives as long as the process.
+    std::mem::forget(wired);
+    Ok(world)
+}
+
+/// One run, from the request to its recorded end.
+async fn run(world: &Arc<World>, slot: usize) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    let address = Address { repository: "bench/book".parse()?, daemon: "nothing".parse()?, at: At::Deployed };
+    let actor = Actor { name: "bench".to_owned(), role: None, bot: true };
+    let start = intake::Start { address, inputs: serde_json::Map::new(), actor, idempotency: None };
+    let started = intake::start(world, start).await?;
+    let worker = WorkerId::new(world.clock.unique());
+    let stop = CancellationToken::new();
+    loop {
+        match work::next(world, worker, &stop).await? {
+            WorkOutcome::Worked { .. } => {}
+            WorkOutcome::Idle { .. } => tokio::task::yield_now().await,
+        }
+        let run = world.store.run_get(started.run).await?.context("the run is gone")?;
+        if run.state.status().is_final() {
+            ensure!(run.state.status() == RunStatus::Succeeded, "run {slot}: {:?}", run.state);
+            return Ok(begun.elapsed());
+        }
+    }
+}
+
+async fn saturate(world: &Arc<World>) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    let mut lanes = tokio::task::JoinSet::new();
+    for slot in 0..PARALLEL {
+        let world = Arc::clone(world);
+        lanes.spawn(async move {
+            for _ in 0..SATURATED / PARALLEL {
+                run(&world, slot).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(lane) = lanes.join_next().await {
+        lane??;
+    }
+    Ok(begun.elapsed())
+}
+
+/// nsjail with the configuration that our jails have.
+struct Raw {
+    nsjail: std::path::PathBuf,
+    configurations: Vec<std::path::PathBuf>,
+}
+
+impl Raw {
+    fn prepare(home: &Path) -> anyhow::Result<Self> {
+        let nsjail = Tools::from_environment(tools::variable).nsjail();
+        let jails = Jails::open(JailConfig::new(nsjail.clone(), home.join("raw")))?;
+        let mut configurations = Vec::new();
+        for slot in 0..PARALLEL {
+            let workspace = home.join(format!("raw-work-{slot}"));
+            std::fs::create_dir_all(&workspace)?;
+            let spec = JailSpec {
+                name: format!("raw-{slot}"),
+                command: ["sh", "-c", "true"].map(str::to_owned).to_vec(),
+                stdin: bytes::Bytes::new(),
+                env: std::collections::BTreeMap::new(),
+                workspace,
+                directory: ".".into(),
+                runtime: None,
+                limits: Limits::DEFAULT,
+                network: Network::None,
+            };
+            let file = home.join(format!("raw-{slot}.cfg"));
+            std::fs::write(&file, jails.raw_command(&spec)?.configuration)?;
+            configurations.push(file);
+        }
+        // Its prepared root is named in the configurations.
+        std::mem::forget(jails);
+        Ok(Self { nsjail, configurations })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "nsjail alone is what is measured against")]
+    fn run(&self, slot: usize) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let mut nsjail = Command::new(&self.nsjail);
+        nsjail.arg("--config").arg(&self.configurations[slot]).stdin(Stdio::null());
+        let output = nsjail.output()?;
+        ensure!(output.status.success(), "nsjail: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(begun.elapsed())
+    }
+
+    fn saturate(&self) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            let lane = |slot| (0..SATURATED / PARALLEL).try_for_each(|_| self.run(slot).map(drop));
+            let lanes: Vec<_> = (0..PARALLEL).map(|slot| scope.spawn(move || lane(slot))).collect();
+            lanes
+                .into_iter()
+                .try_for_each(|lane| lane.join().map_err(|_| anyhow::anyhow!("a lane panicked"))?)
+        })?;
+        Ok(begun.elapsed())
+    }
+}

@@ -1,0 +1,88 @@
+//! `spellbook doctor`: what this machine offers, what it lacks, and what to do about it.
+
+use ports::sandbox::{Protection, ProtectionState};
+use serde_json::json;
+
+use crate::cli::DoctorArgs;
+use crate::config::Config;
+use crate::exit::{CommandError, Exit};
+use crate::output::{Tone, Ui};
+use crate::tools::{self, Tools};
+use crate::wiring::{self, SecretSource};
+
+/// Looks at everything that the server uses. Exits with 69 when runs would be refused.
+pub(crate) async fn run(args: &DoctorArgs, config: &Config, ui: &Ui) -> Result<Exit, CommandError> {
+    let data = wiring::data_directory(args.data.data.as_deref(), config);
+    let mut findings = programs();
+    let wired = wiring::wire(config, &data, SecretSource::Files).await;
+    match &wired {
+        Ok(wired) => {
+            findings.push(active("store", format!("{}", data.join("spellbook.db").display())));
+            findings.extend(wired.world.sandbox.protections().await);
+            findings.push(active("runtimes", wired.world.sandbox.runtimes().join(", ")));
+            findings.push(active("models", format!("{} known by name", wired.world.models.names().len())));
+        }
+        Err(error) => findings.push(Protection {
+            name: "server".to_owned(),
+            state: ProtectionState::Required,
+            detail: format!("{error:#}"),
+            remedy: None,
+        }),
+    }
+    show(&findings, ui)?;
+    let broken = findings.iter().any(|finding| finding.state == ProtectionState::Required);
+    Ok(if broken { Exit::Unavailable } else { Exit::Ok })
+}
+
+fn programs() -> Vec<Protection> {
+    let tools = Tools::from_environment(tools::variable);
+    let git = match tools.find("git") {
+        Some(path) => active("git", path.display().to_string()),
+        None => Protection {
+            name: "git".to_owned(),
+            state: ProtectionState::Required,
+            detail: "not on the PATH".to_owned(),
+            remedy: Some("install git 2.39 or later".to_owned()),
+        },
+    };
+    vec![git]
+}
+
+fn active(name: &str, detail: String) -> Protection {
+    Protection { name: name.to_owned(), state: ProtectionState::Active, detail, remedy: None }
+}
+
+fn show(findings: &[Protection], ui: &Ui) -> Result<(), CommandError> {
+    if ui.is_json() {
+        let rows = findings.iter().map(|finding| {
+            json!({
+                "name": finding.name,
+                "state": word(finding.state),
+                "detail": finding.detail,
+                "remedy": finding.remedy,
+            })
+        });
+        return ui.document(&rows.collect::<Vec<_>>());
+    }
+    let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
+    for finding in findings {
+        let (tone, mark) = match finding.state {
+            ProtectionState::Active => (Tone::Good, "ok"),
+            ProtectionState::Missing => (Tone::Odd, "--"),
+            ProtectionState::Required => (Tone::Bad, "!!"),
+        };
+        ui.line(format_args!("{}  {:width$}  {}", ui.paint(tone, mark), finding.name, finding.detail))?;
+        if let Some(remedy) = &finding.remedy {
+            ui.line(format_args!("    {:width$}  {}", "", ui.paint(Tone::Dim, remedy)))?;
+        }
+    }
+    Ok(())
+}
+
+fn word(state: ProtectionState) -> &'static str {
+    match state {
+        ProtectionState::Active => "active",
+        ProtectionState::Missing => "missing",
+        ProtectionState::Required => "required",
+    }
+}

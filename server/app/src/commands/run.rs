@@ -1,0 +1,286 @@
+//! `spellbook run PATH`: a daemon of this machine, run by the same engine as on a server, on a data
+//! directory of its own. The person's files are copied and never changed; what the daemon would do
+//! outside is shown, not done.
+
+use std::path::{Path, PathBuf};
+
+use domain::effect::EffectStatus;
+use domain::event::Actor;
+use domain::id::{RepositoryId, RunId, WorkerId};
+use domain::name::{Address, At, Branch, DaemonId, RepositoryPath};
+use domain::repository::{Origin, Repository};
+use domain::run::{Run, RunState, RunStatus};
+use engine::reconcile::{self, Pushed};
+use engine::replay;
+use engine::work::{self, WorkOutcome};
+use engine::{Refusal, World, intake};
+use ports::source::{Moved, SnapshotSpec};
+use ports::store::Page;
+use ports::store::runs::RunFilter;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{RunArgs, inputs};
+use crate::config::Config;
+use crate::exit::{CommandError, Exit};
+use crate::output::{Tone, Ui};
+use crate::tools;
+use crate::wiring::{self, SecretSource, Wired};
+
+/// The branch that holds a copy of the person's files. Not a deploy branch: outcomes are staged.
+const BRANCH: &str = "local";
+/// The most bytes that are copied.
+const MOST_BYTES: u64 = 2 << 30;
+
+/// Runs a daemon's directory.
+pub(crate) async fn run(
+    directory: &Path,
+    args: &RunArgs,
+    config: &Config,
+    ui: &Ui,
+) -> Result<Exit, CommandError> {
+    let given = inputs::read(&args.inputs)?;
+    let place = Place::of(directory)?;
+    let data =
+        args.data.data.clone().unwrap_or_else(|| tools::state_home(tools::variable).join("spellbook/local"));
+    let wired = wiring::wire(config, &data, SecretSource::Environment).await?;
+    let world = &wired.world;
+    let repository = repository(world, &place).await?;
+    let address = Address {
+        repository: repository.path.clone(),
+        daemon: place.daemon.clone(),
+        at: At::Named(branch()),
+    };
+    copy(&wired, &repository, &place).await?;
+    let actor =
+        Actor { name: tools::variable("USER").unwrap_or_else(|| "you".to_owned()), role: None, bot: false };
+    let started = match &args.from_stage {
+        None => {
+            intake::start(world, intake::Start { address, inputs: given, actor, idempotency: None }).await
+        }
+        Some(stage) => {
+            let run = last_run(world, repository.id, &place.daemon).await?;
+            replay::start(world, replay::Request { run, from_stage: Some(stage.clone()), agent: None, actor })
+                .await
+        }
+    };
+    let started = started.map_err(|refusal| refused(&refusal))?;
+    let run = follow(world, started.run, ui).await?;
+    let exit = report(world, &run, ui).await?;
+    wired.gateway.shutdown().await;
+    Ok(exit)
+}
+
+/// A daemon on this machine.
+#[derive(Debug)]
+struct Place {
+    /// The whole spellbook: what the daemon works on.
+    root: PathBuf,
+    daemon: DaemonId,
+    path: RepositoryPath,
+}
+
+impl Place {
+    /// The spellbook is the nearest directory above that is a git repository or has `spellbook.yaml`;
+    /// without one, the daemon's directory itself.
+    fn of(directory: &Path) -> Result<Self, CommandError> {
+        let missing = |error: std::io::Error| {
+            CommandError::usage("daemon_missing", format!("{}: {error}", directory.display()))
+                .help("give the directory of a daemon, or an address such as owner/repository/id")
+        };
+        let directory = directory.canonicalize().map_err(missing)?;
+        let directory = if directory.is_file() {
+            directory.parent().map(Path::to_owned).unwrap_or(directory)
+        } else {
+            directory
+        };
+        let is_root = |dir: &&Path| dir.join(".git").exists() || dir.join("spellbook.yaml").exists();
+        let root = directory.ancestors().find(is_root).unwrap_or(&directory).to_owned();
+        let repository = slug(&root);
+        let daemon = if directory == root { repository.clone() } else { name(&directory) };
+        let daemon = DaemonId::parse(daemon).map_err(|error| {
+            CommandError::new(Exit::Invalid, "daemon_name_invalid", error.to_string())
+                .help("a daemon is called like its directory; rename it")
+        })?;
+        let path = format!("local/{repository}").parse().map_err(anyhow::Error::from)?;
+        Ok(Self { root, daemon, path })
+    }
+}
+
+fn name(directory: &Path) -> String {
+    directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// A directory's name as a repository's.
+fn slug(directory: &Path) -> String {
+    let words: Vec<String> = name(directory)
+        .to_lowercase()
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if words.is_empty() { "spellbook".to_owned() } else { words.join("-").chars().take(64).collect() }
+}
+
+fn branch() -> Branch {
+    BRANCH.parse().expect("because it is a branch's name")
+}
+
+async fn repository(world: &World, place: &Place) -> Result<Repository, CommandError> {
+    if let Some(known) = world.store.repository_find(&place.path).await.map_err(anyhow::Error::from)? {
+        return Ok(known);
+    }
+    let main = "main".parse().expect("because it is a branch's name");
+    let created = engine::repositories::create(world, place.path.clone(), Origin::Hosted, main).await;
+    created.map_err(|refusal| refused(&refusal))
+}
+
+/// Copies the person's files into the branch, as one commit on top of the last copy.
+async fn copy(wired: &Wired, repository: &Repository, place: &Place) -> Result<(), CommandError> {
+    let world = &wired.world;
+    let source = &world.source;
+    let heads = source.branches(repository.id).await.map_err(anyhow::Error::from)?;
+    let before = heads.into_iter().find(|(name, _)| *name == branch()).map(|(_, commit)| commit);
+    let now = world.clock.now();
+    let parent = match &before {
+        Some(commit) => commit.clone(),
+        None => wired.git.begin(repository.id, &place.root, now).await.map_err(anyhow::Error::from)?,
+    };
+    let spec = SnapshotSpec {
+        repository: repository.id,
+        run: RunId::new(world.clock.unique()),
+        directory: &place.root,
+        parent: &parent,
+        message: "The files of this machine\n",
+        max_bytes: MOST_BYTES,
+        at: now,
+    };
+    let copied = source.snapshot(spec).await.map_err(anyhow::Error::from)?;
+    let moved = source.move_branch(repository.id, &branch(), before.as_ref(), Some(&copied.commit)).await;
+    if let Moved::Stale { .. } = moved.map_err(anyhow::Error::from)? {
+        return Err(CommandError::failed("busy", "another `spellbook run` of the same files is under way"));
+    }
+    let pushed = Pushed { actor: None, skip_runs: true };
+    reconcile::repository(world, repository.id, &pushed).await.map_err(|refusal| refused(&refusal))?;
+    Ok(())
+}
+
+async fn last_run(world: &World, repository: RepositoryId, daemon: &DaemonId) -> Result<RunId, CommandError> {
+    let filter =
+        RunFilter { repository: Some(repository), daemon: Some(daemon.clone()), ..RunFilter::default() };
+    let runs = world.store.run_list(&filter, &Page::first(1)).await.map_err(anyhow::Error::from)?;
+    let missing = || CommandError::failed("run_missing", format!("`{daemon}` has not run here yet"));
+    runs.first().map(|run| run.id).ok_or_else(missing)
+}
+
+/// Works until the run has ended, and prints what it writes as it comes. Called daemons are runs too,
+/// so that whatever is ready is worked on.
+async fn follow(world: &World, run: RunId, ui: &Ui) -> Result<Run, CommandError> {
+    let worker = WorkerId::new(world.clock.unique());
+    let stop = CancellationToken::new();
+    let working = async {
+        loop {
+            match work::next(world, worker, &stop).await {
+                Ok(WorkOutcome::Worked { .. }) => {}
+                Ok(WorkOutcome::Idle { .. }) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await
+                }
+                Err(error) => return anyhow::Error::from(error),
+            }
+        }
+    };
+    tokio::pin!(working);
+    let mut wakeups = world.store.wakeups(ports::store::Topic::Runs);
+    let mut logged = 0;
+    loop {
+        tokio::select! {
+            error = &mut working => return Err(error.into()),
+            _ = wakeups.changed() => {}
+            () = tokio::time::sleep(std::time::Duration::from_millis(100)) => {}
+            _ = tokio::signal::ctrl_c() => {
+                intake::cancel(world, run, "you").await.map_err(|refusal| refused(&refusal))?;
+            }
+        }
+        logged = print_log(world, run, logged, ui).await?;
+        let state = world.store.run_get(run).await.map_err(anyhow::Error::from)?;
+        if let Some(ended) = state.filter(|run| matches!(run.state, RunState::Ended { .. })) {
+            print_log(world, run, logged, ui).await?;
+            return Ok(ended);
+        }
+    }
+}
+
+async fn print_log(world: &World, run: RunId, mut after: u64, ui: &Ui) -> Result<u64, CommandError> {
+    let lines = engine::logs::read(world, run, after, 1_000).await.map_err(|refusal| refused(&refusal))?;
+    for line in lines {
+        after = line.number;
+        if !ui.is_json() {
+            let stage = ui.paint(Tone::Dim, format!("{} |", line.line.stage));
+            ui.line(format_args!("{stage} {}", ui.foreign_line(&line.line.text)))?;
+        }
+    }
+    Ok(after)
+}
+
+/// What came of it: the end, what it made, which files it would change, what it wants done.
+async fn report(world: &World, run: &Run, ui: &Ui) -> Result<Exit, CommandError> {
+    let output = engine::export::output(world, run).await.map_err(|refusal| refused(&refusal))?;
+    let diff = replay::run_diff(world, run.id).await.map_err(|refusal| refused(&refusal))?;
+    let effects = world.store.effect_list(run.id).await.map_err(anyhow::Error::from)?;
+    let status = run.state.status();
+    if ui.is_json() {
+        let execution =
+            engine::export::execution(world, run.id).await.map_err(|refusal| refused(&refusal))?;
+        let wants: Vec<_> = effects.iter().map(|effect| serde_json::json!({ "kind": effect.kind.as_str(), "effect": effect.kind, "status": effect.status })).collect();
+        let files: Vec<_> = diff.files.iter().map(|change| change.path.as_str()).collect();
+        ui.document(&serde_json::json!({
+            "run": run.id, "status": status.as_str(), "message": message(run), "output": output.json,
+            "files": files, "effects": wants, "execution": execution,
+        }))?;
+        return Ok(exit(status));
+    }
+    ui.line("")?;
+    let message = message(run).map(|message| format!(": {message}")).unwrap_or_default();
+    ui.line(format_args!("{}{message}", ui.paint(Tone::of(status.as_str()), status)))?;
+    if !output.json.is_null() {
+        ui.line("")?;
+        ui.foreign(&format!("{}\n", output.text()))?;
+    }
+    if !diff.files.is_empty() {
+        ui.line("")?;
+        ui.foreign(&diff.patch)?;
+    }
+    for effect in &effects {
+        let (tone, note) = match &effect.status {
+            EffectStatus::Staged | EffectStatus::Pending { .. } => {
+                (Tone::Odd, "would be done on a server".to_owned())
+            }
+            EffectStatus::Done { receipt } => (Tone::Dim, receipt.summary.clone()),
+            EffectStatus::Refused { reason } => (Tone::Bad, format!("refused: {reason}")),
+        };
+        ui.line(format_args!("{} {}", ui.paint(Tone::Name, effect.kind.as_str()), ui.paint(tone, note)))?;
+    }
+    Ok(exit(status))
+}
+
+fn message(run: &Run) -> Option<String> {
+    match &run.state {
+        RunState::Ended { outcome, .. } => outcome.message(),
+        RunState::Queued { .. } | RunState::Running { .. } | RunState::Waiting => None,
+    }
+}
+
+fn exit(status: RunStatus) -> Exit {
+    match status {
+        RunStatus::Succeeded | RunStatus::Skipped => Exit::Ok,
+        _ => Exit::Failed,
+    }
+}
+
+fn refused(refusal: &Refusal) -> CommandError {
+    let exit = match refusal.code {
+        "daemon_invalid" | "daemon_not_found" => Exit::Invalid,
+        "inputs_invalid" => Exit::Usage,
+        _ => Exit::Failed,
+    };
+    CommandError::new(exit, refusal.code, refusal.message.clone())
+}

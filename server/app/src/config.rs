@@ -1,0 +1,161 @@
+//! The operator's configuration: one TOML file, every entry optional. Flags outweigh it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use domain::limits::{GIB, Limits, MIB};
+use ports::source::RemotePolicy;
+use serde::Deserialize;
+
+/// The file, as written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where everything is kept that must survive a restart.
+    pub data: Option<PathBuf>,
+    /// The address that the server listens on; port 0 takes a free one.
+    pub listen: Option<SocketAddr>,
+    /// Where people find the server, when that is not where it listens.
+    pub public_url: Option<String>,
+    /// Whether strangers may look at everything that a viewer may.
+    pub public_read: bool,
+    /// Whether strangers may read `/metrics`.
+    pub public_metrics: bool,
+    /// Working on runs.
+    pub work: Work,
+    /// The most that any daemon may ask for.
+    pub ceiling: Ceiling,
+    /// Watched repositories.
+    pub remotes: Remotes,
+    /// Calls of daemons to other people's servers.
+    pub network: Network,
+    /// Toolchains for jails: a directory with a root file system, by name.
+    pub runtimes: BTreeMap<String, PathBuf>,
+    /// Language models.
+    pub models: gateway::Config,
+}
+
+/// Working on runs.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Work {
+    /// How many runs at once; one for each processor when it is not said.
+    pub slots: Option<usize>,
+}
+
+/// The most that any daemon may ask for.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ceiling {
+    /// Minutes of a run.
+    pub timeout_minutes: Option<u64>,
+    /// Memory of a jail, MiB.
+    pub memory_mib: Option<u64>,
+    /// Cores.
+    pub cpus: Option<u32>,
+    /// Processes of a jail.
+    pub processes: Option<u32>,
+    /// Workspace, GiB.
+    pub disk_gib: Option<u64>,
+}
+
+/// Watched repositories.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Remotes {
+    /// How often each is looked at, seconds.
+    pub poll_seconds: Option<u64>,
+    /// Whether addresses may be `file://` or paths of this machine.
+    pub allow_file: bool,
+    /// Whether addresses may be `http://`.
+    pub allow_http: bool,
+    /// Whether hosts may have private or loopback addresses.
+    pub allow_private: bool,
+}
+
+/// Calls of daemons to other people's servers.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Network {
+    /// Whether `http://` is allowed.
+    pub allow_http: bool,
+    /// Hosts with ports (`intranet.example:8443`) that may have private or loopback addresses.
+    pub allow_private: Vec<String>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path} cannot be read")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration {path} makes no sense: {message}")]
+    Invalid {
+        /// Which.
+        path: PathBuf,
+        /// Where and why.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads a file; no file is an empty one.
+    ///
+    /// # Errors
+    /// When the file cannot be read or understood.
+    pub fn read(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        toml::from_str(&text)
+            .map_err(|error| ConfigError::Invalid { path: path.to_owned(), message: error.to_string() })
+    }
+
+    /// The most that any daemon may ask for.
+    pub fn ceiling(&self) -> Limits {
+        let set = &self.ceiling;
+        let most = Limits::CEILING;
+        Limits {
+            timeout: set.timeout_minutes.map_or(most.timeout, |minutes| Duration::from_secs(minutes * 60)),
+            memory: set.memory_mib.map_or(most.memory, |mib| mib * MIB),
+            cpu_millis: set.cpus.map_or(most.cpu_millis, |cpus| cpus * 1_000),
+            processes: set.processes.unwrap_or(most.processes),
+            disk: set.disk_gib.map_or(most.disk, |gib| gib * GIB),
+            ..most
+        }
+    }
+
+    /// What a watched repository's address may be.
+    pub fn remote_policy(&self) -> RemotePolicy {
+        RemotePolicy {
+            file: self.remotes.allow_file,
+            plain_http: self.remotes.allow_http,
+            private_addresses: self.remotes.allow_private,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_a_configuration() {
+        let config: Config = toml::from_str("").unwrap();
+        assert_eq!(config.ceiling(), Limits::CEILING);
+    }
+
+    #[test]
+    fn a_misspelt_entry_is_refused() {
+        let error = toml::from_str::<Config>("[remotes]\nallow_htp = true\n").unwrap_err().to_string();
+        assert!(error.contains("allow_htp") && error.contains("allow_http"), "{error}");
+    }
+}

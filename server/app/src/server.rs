@@ -1,0 +1,252 @@
+//! The server: what runs, in which order it starts, and how it stops.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use domain::access::{Account, Role, Token};
+use domain::id::{AccountId, TokenId};
+use engine::World;
+use engine::reconcile::Pushed;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use ports::store::{Page, Recorded};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use web::Doors;
+
+use crate::config::Config;
+use crate::hook::HookSocket;
+use crate::loops::{self, Running};
+use crate::smart_http::GitBackend;
+use crate::wiring::{self, JailPlace, SecretSource, Wired};
+
+/// Where the server listens when nobody says.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7717";
+/// The name of the first account.
+const ADMINISTRATOR: &str = "admin";
+/// How long work that is under way may take to end when the server stops.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// What a server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roles {
+    /// Answers, and works on runs.
+    ServeAndWork,
+    /// Answers only.
+    Serve,
+}
+
+/// A server that is to be started.
+#[derive(Debug)]
+pub struct Plan {
+    /// The operator's configuration.
+    pub config: Config,
+    /// Where everything is kept.
+    pub data: PathBuf,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What it does.
+    pub roles: Roles,
+}
+
+/// A server that answers.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it really listens.
+    pub address: SocketAddr,
+    /// The rest of the product.
+    pub world: Arc<World>,
+    /// The first administrator's sign-in token, on a first start.
+    pub sign_in: Option<SecretString>,
+    gateway: Arc<gateway::Gateway>,
+    _place: JailPlace,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Starts a server; when this returns it answers.
+    ///
+    /// # Errors
+    /// When the data directory, the store, git or the address cannot be used.
+    pub async fn start(plan: Plan) -> anyhow::Result<Self> {
+        let Wired { world, git, gateway, place } =
+            wiring::wire(&plan.config, &plan.data, SecretSource::Files).await?;
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let listener = TcpListener::bind(plan.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", plan.listen))?;
+        let address = listener.local_addr()?;
+        let sign_in = first_administrator(&world).await?;
+        let running = Running { world: &world, tasks: &tasks, stop: &stop };
+        let socket = HookSocket::bind()?;
+        let program = std::env::current_exe().context("this program's own path is not known")?;
+        let backend = GitBackend { backend: git.http(), hooks: socket.environment(&program) };
+        tasks.spawn(socket.serve(Arc::clone(&world), git, tasks.clone(), stop.clone()));
+        loops::serve(running);
+        let slots = match plan.roles {
+            Roles::ServeAndWork => slots(&plan.config),
+            Roles::Serve => 0,
+        };
+        recover(running, slots);
+        let doors = doors(&plan, &world, backend, address, &stop);
+        let router = web::router(doors).into_make_service_with_connect_info::<SocketAddr>();
+        let closing = stop.clone();
+        tasks.spawn(async move {
+            let serving = axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned());
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the listener ended");
+            }
+        });
+        Ok(Self { address, world, sign_in, gateway, _place: place, tasks, stop })
+    }
+
+    /// The address to write into a browser.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Stops: what is under way is ended and put back, and everything is closed.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
+            tracing::warn!("not everything ended in {} seconds", GRACE.as_secs());
+        }
+        self.gateway.shutdown().await;
+    }
+}
+
+/// A worker without doors: on the same data directory as a server, or later on the same database.
+///
+/// # Errors
+/// When the data directory or the store cannot be used.
+pub async fn work(config: &Config, data: &std::path::Path, until: CancellationToken) -> anyhow::Result<()> {
+    let Wired { world, gateway, place: _place, .. } = wiring::wire(config, data, SecretSource::Files).await?;
+    let tasks = TaskTracker::new();
+    sweep(&world).await;
+    loops::work(slots(config), Running { world: &world, tasks: &tasks, stop: &until });
+    until.cancelled().await;
+    tasks.close();
+    let _ = tokio::time::timeout(GRACE, tasks.wait()).await;
+    gateway.shutdown().await;
+    Ok(())
+}
+
+/// Brings order into what an earlier life left, then begins to work: jails of that life are ended
+/// before there are new ones, and branches that moved without being recorded are followed.
+fn recover(running: Running<'_>, slots: usize) {
+    let (world, tasks, stop) = (Arc::clone(running.world), running.tasks.clone(), running.stop.clone());
+    running.tasks.spawn(async move {
+        sweep(&world).await;
+        loops::work(slots, Running { world: &world, tasks: &tasks, stop: &stop });
+        reconcile_all(&world).await;
+    });
+}
+
+async fn sweep(world: &World) {
+    match world.sandbox.sweep().await {
+        Ok(swept) if swept.processes + swept.groups > 0 => {
+            tracing::info!("ended {} processes of an earlier life", swept.processes);
+        }
+        Ok(_) => {}
+        Err(error) => tracing::error!(%error, "what an earlier life left cannot be ended"),
+    }
+}
+
+async fn reconcile_all(world: &World) {
+    let mut page = Page::first(100);
+    while let Ok(repositories) = world.store.repository_list(&page).await {
+        let Some(last) = repositories.last() else { return };
+        page.after = Some(last.id.uuid());
+        for repository in &repositories {
+            if let Err(error) = engine::reconcile::repository(world, repository.id, &Pushed::default()).await
+            {
+                tracing::warn!(repository = %repository.path, %error, "not reconciled");
+            }
+        }
+    }
+}
+
+fn slots(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    config.work.slots.unwrap_or_else(cores).max(1)
+}
+
+/// Makes the administrator of a new server. Until somebody has signed in, every start gives a new token
+/// that does so, once, in place of the one before: a lost one locks nobody out.
+async fn first_administrator(world: &World) -> anyhow::Result<Option<SecretString>> {
+    let now = world.clock.now();
+    let new = Account {
+        id: AccountId::new(world.clock.unique()),
+        name: ADMINISTRATOR.to_owned(),
+        role: Role::Admin,
+        created_at: now,
+    };
+    let account =
+        match world.store.account_list().await?.into_iter().find(|account| account.name == ADMINISTRATOR) {
+            Some(account) => account,
+            None => match world.store.account_create(&new).await? {
+                Recorded::New => new,
+                Recorded::Known(account) => account,
+            },
+        };
+    let tokens = world.store.token_list(account.id).await?;
+    if tokens.iter().any(|token| !token.once) {
+        return Ok(None);
+    }
+    for unused in tokens {
+        world.store.token_revoke(unused.id).await?;
+    }
+    let (secret, hash) = web::token::mint();
+    let token = Token {
+        id: TokenId::new(world.clock.unique()),
+        account: account.id,
+        label: "first sign-in".to_owned(),
+        hash,
+        role: Role::Admin,
+        once: true,
+        created_at: now,
+        expires_at: None,
+    };
+    world.store.token_create(&token).await?;
+    Ok(Some(secret))
+}
+
+fn doors(
+    plan: &Plan,
+    world: &Arc<World>,
+    git: GitBackend,
+    address: SocketAddr,
+    closing: &CancellationToken,
+) -> Doors {
+    let base = plan.config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let mut settings = web::Settings::new(base, env!("CARGO_PKG_VERSION"));
+    settings.public_read = plan.config.public_read;
+    settings.public_metrics = plan.config.public_metrics;
+    let metrics = metrics();
+    Doors {
+        world: Arc::clone(world),
+        git: Arc::new(git),
+        settings,
+        metrics: Arc::new(move || metrics.render()),
+        closing: closing.clone(),
+    }
+}
+
+/// The recorder of this process; the first server of a process installs it.
+fn metrics() -> PrometheusHandle {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    let install = || {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        // Another recorder can only be a test's own; ours then renders nothing.
+        let _ = metrics::set_global_recorder(recorder);
+        handle
+    };
+    RECORDER.get_or_init(install).clone()
+}

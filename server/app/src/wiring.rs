@@ -1,0 +1,174 @@
+//! What is made of what: the adapters behind the ports, for every role of the program.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use engine::World;
+use engine::world::{Manifests, Settings};
+use forge_hosted::HostedForge;
+use gateway::{Egress, Gateway, Surroundings};
+use git::Git;
+use objects::DiskObjects;
+use ports::clock::Clock;
+use ports::secrets::Secrets;
+use ports::store::Store;
+use sandbox::Jails;
+use store_sqlite::SqliteStore;
+
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::secrets::{EnvironmentSecrets, FileSecrets};
+use crate::tools::{self, Tools};
+
+/// The world, and the adapters that the program also talks to directly.
+#[derive(Debug)]
+pub struct Wired {
+    /// What the engine works with.
+    pub world: Arc<World>,
+    /// Git, for its HTTP backend.
+    pub git: Git,
+    /// Models, for stopping the local one.
+    pub gateway: Arc<Gateway>,
+    /// Held while this process lives.
+    pub place: JailPlace,
+}
+
+/// A directory for the jails of one process. Whoever holds its lock may end what an earlier holder left
+/// there, and nothing else: two processes on one data directory never end one another's jails.
+#[derive(Debug)]
+pub struct JailPlace {
+    directory: PathBuf,
+    _lock: File,
+}
+
+impl JailPlace {
+    /// So many processes may work on one data directory.
+    const MOST: usize = 64;
+
+    fn claim(root: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(root)?;
+        for number in 0..Self::MOST {
+            let lock = File::create(root.join(format!("{number}.lock")))?;
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { directory: root.join(number.to_string()), _lock: lock }),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
+        }
+        anyhow::bail!("{} processes work on {} already", Self::MOST, root.display())
+    }
+}
+
+/// Whose secrets daemons may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretSource {
+    /// Files that the operator wrote, by repository.
+    Files,
+    /// The environment of the person who runs a daemon on their own machine.
+    Environment,
+}
+
+/// Where data is kept: as the command line says, else the configuration, else the person's own place.
+pub fn data_directory(argument: Option<&Path>, config: &Config) -> PathBuf {
+    let default = || tools::state_home(tools::variable).join("spellbook/data");
+    argument.map(Path::to_owned).or_else(|| config.data.clone()).unwrap_or_else(default)
+}
+
+/// Makes everything, on a data directory that is made when it is not there.
+///
+/// # Errors
+/// When the directory, the store or git cannot be opened. Missing nsjail or models are no error here:
+/// the runs that need them say so.
+pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow::Result<Wired> {
+    let cannot = || format!("the data directory {} cannot be made", data.display());
+    // Jails pass through it to their workspaces; what lies beside these is closed by its own modes.
+    DirBuilder::new().recursive(true).mode(0o711).create(data).with_context(cannot)?;
+    let data = data.canonicalize()?;
+    let tools = Tools::from_environment(tools::variable);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data.join("spellbook.db")).await?);
+    let place = JailPlace::claim(&data.join("jails"))?;
+    let git = Git::open(git_config(&data, &tools)?)?;
+    let source = Arc::new(git.clone());
+    let gateway = Arc::new(gateway(config, &tools, Arc::clone(&clock))?);
+    let secrets: Arc<dyn Secrets> = match secrets {
+        SecretSource::Files => {
+            Arc::new(FileSecrets { directory: data.join("secrets"), store: Arc::clone(&store) })
+        }
+        SecretSource::Environment => Arc::new(EnvironmentSecrets),
+    };
+    let forge = HostedForge { store: Arc::clone(&store), source: source.clone(), clock: Arc::clone(&clock) };
+    let mut settings = Settings::new(data.join("work"));
+    settings.ceiling = config.ceiling();
+    settings.remotes = config.remote_policy();
+    if let Some(seconds) = config.remotes.poll_seconds {
+        settings.poll = std::time::Duration::from_secs(seconds.max(1));
+    }
+    let world = World {
+        store,
+        source,
+        sandbox: Arc::new(jails(config, &place, &tools)?),
+        models: Arc::clone(&gateway) as Arc<dyn ports::models::Models>,
+        web: Arc::new(egress(config)?),
+        secrets,
+        objects: Arc::new(DiskObjects::open(&data.join("objects"))?),
+        forge: Arc::new(forge),
+        clock,
+        settings,
+        manifests: Manifests::default(),
+    };
+    Ok(Wired { world: Arc::new(world), git, gateway, place })
+}
+
+fn git_config(data: &Path, tools: &Tools) -> anyhow::Result<git::Config> {
+    let mut config = git::Config::new(data.join("git"));
+    config.git = tools.find("git").context("git is not on the PATH; install it")?;
+    Ok(config)
+}
+
+fn jails(config: &Config, place: &JailPlace, tools: &Tools) -> anyhow::Result<Jails> {
+    let mut jails = sandbox::Config::new(tools.nsjail(), place.directory.clone());
+    jails.ceiling = config.ceiling();
+    for (name, root) in &config.runtimes {
+        jails.runtimes.insert(name.clone(), sandbox::Runtime::Directory(root.clone()));
+    }
+    Ok(Jails::open(jails)?)
+}
+
+fn gateway(config: &Config, tools: &Tools, clock: Arc<dyn Clock>) -> anyhow::Result<Gateway> {
+    let mut models = config.models.clone();
+    models.local.python = models.local.python.or_else(|| tools.model_python().map(Path::to_owned));
+    models.local.gguf = models.local.gguf.or_else(|| tools.model_weights().map(Path::to_owned));
+    let surroundings = Surroundings {
+        clock,
+        check: gateway::SchemaCheck::new(manifest::schema::validate),
+        keys: &key,
+        tools: tools.directory.clone(),
+    };
+    Ok(Gateway::build(models, surroundings)?)
+}
+
+/// The key of a provider, from where the configuration says.
+fn key(source: &gateway::KeySource) -> Result<Option<secrecy::SecretString>, String> {
+    match source {
+        gateway::KeySource::Env(name) => {
+            Ok(tools::variable(name).filter(|key| !key.is_empty()).map(Into::into))
+        }
+        gateway::KeySource::File(path) => match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Some(text.trim_end().to_owned().into())),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        },
+        gateway::KeySource::None => Ok(None),
+    }
+}
+
+fn egress(config: &Config) -> anyhow::Result<Egress> {
+    let network = gateway::web::Config {
+        allow_http: config.network.allow_http,
+        allow_private: config.network.allow_private.clone(),
+    };
+    Ok(Egress::build(&network)?)
+}
