@@ -214,10 +214,10 @@ async fn answer(world: &World, run: &Run, ui: &Ui) -> Result<(), CommandError> {
     for effect in world.store.effect_list(run.id).await.map_err(anyhow::Error::from)? {
         match &effect.status {
             EffectStatus::Done { receipt } => {
-                ui.line(format_args!("  {}", ui.foreign_line(&receipt.summary)))?
+                ui.line(format_args!("  {}", ui.foreign_line(&receipt.summary)))?;
             }
             EffectStatus::Refused { reason } => {
-                ui.line(format_args!("  refused: {}", ui.foreign_line(reason)))?
+                ui.line(format_args!("  refused: {}", ui.foreign_line(reason)))?;
             }
             EffectStatus::Staged | EffectStatus::Pending { .. } => {}
         }

@@ -51,7 +51,7 @@ struct Answer {
 ///
 /// # Errors
 /// When the server cannot be asked: git then refuses the push.
-pub async fn ask(
+pub(crate) async fn ask(
     hook: Hook,
     stdin: &str,
     variable: impl Fn(&str) -> Option<String>,

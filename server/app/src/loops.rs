@@ -10,6 +10,7 @@ use engine::World;
 use engine::dispatch::DispatchOutcome;
 use engine::intake::IntakeOutcome;
 use engine::outbox::OutboxOutcome;
+use engine::schedule::Struck;
 use engine::watch::WatchOutcome;
 use engine::work::WorkOutcome;
 use ports::store::{StoreError, Topic};
@@ -46,8 +47,9 @@ pub(crate) fn serve(running: Running<'_>) {
     });
     let (world, stop) = (Arc::clone(running.world), running.stop.clone());
     running.tasks.spawn(async move {
+        let mut struck = Struck::default();
         while !stop.is_cancelled() {
-            if let Err(error) = engine::schedule::next(&world).await {
+            if let Err(error) = engine::schedule::next(&world, &mut struck).await {
                 tracing::warn!(%error, "schedules");
             }
             tokio::select! {

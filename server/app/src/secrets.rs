@@ -15,11 +15,11 @@ use crate::tools;
 
 /// Secrets in files that the operator wrote. A line's end at the end of a file is not part of it.
 #[derive(Debug)]
-pub struct FileSecrets {
+pub(crate) struct FileSecrets {
     /// Where they are.
-    pub directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// Knows the paths of repositories.
-    pub store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
 }
 
 #[async_trait]
@@ -50,7 +50,7 @@ impl Secrets for FileSecrets {
 
 /// Secrets of the person who runs a daemon on their own machine.
 #[derive(Debug)]
-pub struct EnvironmentSecrets;
+pub(crate) struct EnvironmentSecrets;
 
 #[async_trait]
 impl Secrets for EnvironmentSecrets {

@@ -28,6 +28,8 @@ use crate::wiring::{self, JailPlace, SecretSource, Wired};
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7717";
 /// The name of the first account.
 const ADMINISTRATOR: &str = "admin";
+/// How often hosted repositories are compared with what is recorded of them.
+const RECONCILE: Duration = Duration::from_secs(60);
 /// How long work that is under way may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -144,7 +146,15 @@ fn recover(running: Running<'_>, slots: usize) {
     running.tasks.spawn(async move {
         sweep(&world).await;
         loops::work(slots, Running { world: &world, tasks: &tasks, stop: &stop });
-        reconcile_all(&world).await;
+        // A push that was accepted and not recorded, because its client or the store went away, waits no
+        // longer than this.
+        while !stop.is_cancelled() {
+            reconcile_all(&world).await;
+            tokio::select! {
+                () = tokio::time::sleep(RECONCILE) => {}
+                () = stop.cancelled() => {}
+            }
+        }
     });
 }
 

@@ -191,11 +191,11 @@ fn mismatch(on: &TriggerKind, filter: &Filter, event: &Event) -> Option<Mismatch
         return fail("branches", &filter.branches, branch);
     }
     if !filter.paths.is_empty() && !event.paths.iter().any(|path| globs_select(&filter.paths, path)) {
-        return fail("paths", &filter.paths, event.paths.join(", "));
+        return fail("paths", &filter.paths, some(&event.paths));
     }
     let ignored = |path: &String| globs_select(&filter.paths_ignore, path);
     if !filter.paths_ignore.is_empty() && event.paths.iter().all(ignored) {
-        return fail("paths_ignore", &filter.paths_ignore, event.paths.join(", "));
+        return fail("paths_ignore", &filter.paths_ignore, some(&event.paths));
     }
     if !filter.actors.is_empty() && !filter.actors.contains(&event.actor.name) {
         return fail("actors", &filter.actors, event.actor.name.clone());
@@ -210,6 +210,12 @@ fn mismatch(on: &TriggerKind, filter: &Filter, event: &Event) -> Option<Mismatch
         return fail("drafts", &["false".to_owned()], "a draft".to_owned());
     }
     None
+}
+
+/// The first of a list and how many more there are: the reason is stored for every daemon.
+fn some(paths: &[String]) -> String {
+    let shown = paths.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if paths.len() > 5 { format!("{shown} and {} more", paths.len() - 5) } else { shown }
 }
 
 /// What a kind of trigger asks of the event beyond its kind.

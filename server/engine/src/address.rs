@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::name::{Address, At, Branch, Commit, Digest, Tag};
 use domain::repository::{BranchHead, BranchRole, Repository};
+use domain::revision::Revision;
 use domain::run::Run;
 use manifest::Manifest;
 use ports::source::View;
@@ -113,6 +114,26 @@ async fn locate(
             };
             Ok((branch, commit.clone(), role))
         }
+    }
+}
+
+/// The tree of a daemon at a commit other than its revision's.
+///
+/// # Errors
+/// When the commit or the daemon is gone, or the daemon is invalid there.
+pub(crate) async fn digest_at(
+    world: &World,
+    revision: &Revision,
+    commit: &Commit,
+) -> Result<Digest, Refusal> {
+    let Some(repository) = world.store.repository_get(revision.repository).await? else {
+        return Err(Refusal::not_found("repository_not_found", "the repository is gone"));
+    };
+    let surveyed = survey(world, &repository, commit, &revision.daemon).await?;
+    match surveyed.verdict {
+        Verdict::Valid { digest, .. } => Ok(digest),
+        Verdict::Invalid { .. } => Err(Refusal::invalid("daemon_invalid", "it is invalid at that commit")),
+        Verdict::Removed => Err(Refusal::not_found("daemon_not_found", "it is not there at that commit")),
     }
 }
 

@@ -17,6 +17,7 @@ use ports::store::{Page, StoreError};
 use serde_json::{Map, Value as Json};
 
 use crate::context::Context;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::world::World;
 use crate::{address, inputs};
 
@@ -64,6 +65,9 @@ async fn decide(world: &World, event: &Event) -> Result<(Vec<MatchRecord>, Vec<N
             continue;
         }
         for revision in world.store.revision_triggered(event.repository, &head.branch, event.kind).await? {
+            if !is_addressed(event, &revision) {
+                continue;
+            }
             let (run, reason) = match consider(world, event, &head, &revision).await? {
                 Ok(new) => {
                     let id = new.run.id;
@@ -76,6 +80,15 @@ async fn decide(world: &World, event: &Event) -> Result<(Vec<MatchRecord>, Vec<N
         }
     }
     Ok((matches, runs))
+}
+
+/// A schedule and a daemon's own endpoint are one daemon's; the others do not hear of it.
+fn is_addressed(event: &Event, revision: &Revision) -> bool {
+    let addressee = event.payload.pointer("/daemon/id").and_then(Json::as_str);
+    match event.kind {
+        EventKind::Schedule | EventKind::Webhook => addressee == Some(revision.daemon.as_str()),
+        _ => true,
+    }
 }
 
 /// The run that an event starts of a daemon, or why it starts none.
@@ -100,6 +113,15 @@ async fn consider(
     }
     let commit =
         event.commit.clone().filter(|_| event.kind == EventKind::Push).unwrap_or_else(|| head.commit.clone());
+    // The branch may have moved on since: a run is of its event's commit, daemon and all.
+    let digest = if commit == head.commit {
+        digest.clone()
+    } else {
+        match address::digest_at(world, revision, &commit).await {
+            Ok(digest) => digest,
+            Err(refusal) => return reason_or_later(refusal),
+        }
+    };
     let now = world.clock.now();
     let run = Run {
         id: RunId::new(world.clock.unique()),
@@ -107,7 +129,7 @@ async fn consider(
         daemon: revision.daemon.clone(),
         branch: head.branch.clone(),
         commit,
-        digest: digest.clone(),
+        digest,
         cause: Cause {
             event: Some(event.id),
             kind: event.kind,
@@ -124,10 +146,18 @@ async fn consider(
         created_at: now,
         started_at: None,
     };
-    Ok(match address::manifest_of_run(world, &run).await {
-        Err(refusal) => Err(refusal.message),
-        Ok(manifest) => complete(run, &manifest, trigger, event),
-    })
+    match address::manifest_of_run(world, &run).await {
+        Err(refusal) => reason_or_later(refusal),
+        Ok(manifest) => Ok(complete(run, &manifest, trigger, event)),
+    }
+}
+
+/// A refusal is a reason; but what is only busy or away is no decision, and the event comes again.
+fn reason_or_later(refusal: Refusal) -> Result<Result<Box<NewRun>, String>, StoreError> {
+    match refusal.kind {
+        RefusalKind::Unavailable => Err(StoreError::Unavailable(refusal.message)),
+        _ => Ok(Err(refusal.message)),
+    }
 }
 
 /// The first trigger that matches, or why the last one that could does not.
@@ -190,7 +220,7 @@ fn complete(
     // Waiting for a newer event means that the newer one ends the older: a group of its own.
     let concurrency = match (&trigger.debounce, concurrency) {
         (Some(_), None) => Some(Concurrency {
-            key: format!("{}/debounce", run.daemon),
+            key: format!("{}@{}/debounce", run.daemon, run.branch),
             limit: 1,
             behavior: domain::run::ConcurrencyBehavior::Cancel,
         }),
@@ -225,7 +255,7 @@ pub(crate) fn concurrency(
         None => String::new(),
     };
     Ok(Some(Concurrency {
-        key: format!("{daemon}/{group}"),
+        key: format!("{daemon}@{}/{group}", event.branch.as_ref().map_or("", |branch| branch.as_str())),
         limit: spec.limit.max(1),
         behavior: spec.behavior,
     }))

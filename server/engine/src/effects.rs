@@ -17,11 +17,14 @@ use crate::report;
 
 /// The longest text of one effect, bytes; GitHub's own bound for a comment is 65,536 characters.
 const LONGEST_BODY: usize = 60_000;
+/// The longest key, characters.
+const LONGEST_KEY: usize = 80;
 /// The longest title, characters.
 const LONGEST_TITLE: usize = 200;
 
 /// Files that decide what is run, by whom: a proposal that changes one needs `contents: write`.
-const PROTECTED: [&str; 7] = [
+const PROTECTED: [&str; 8] = [
+    "daemons/**",
     ".github/workflows/**",
     ".github/actions/**",
     "**/daemon.{yaml,yml}",
@@ -155,7 +158,9 @@ impl Wish<'_> {
         let prefix = self.text("title_prefix")?.unwrap_or_default();
         let title = self.text("title")?.unwrap_or_else(|| format!("Changes by {}", execution.manifest.name));
         let title = one_line(&format!("{prefix}{title}"), LONGEST_TITLE);
-        let message = report::proposal_commit(&title, run);
+        let subject =
+            self.text("message")?.map_or_else(|| title.clone(), |text| one_line(&text, LONGEST_TITLE));
+        let message = report::proposal_commit(&subject, run);
         let commit = execution.world.source.commit(ports::source::CommitSpec {
             repository: run.repository,
             parent: execution.workspace.start(),
@@ -164,7 +169,7 @@ impl Wish<'_> {
             at: run.created_at,
         });
         let commit = commit.await.map_err(|error| Unwanted::Refused(error.to_string()))?;
-        let name = self.subject(&base);
+        let name = self.key()?.unwrap_or_else(|| self.subject(&base));
         let branch = Branch::parse(format!("spellbook/{}/{name}", run.daemon))
             .map_err(|error| Unwanted::Refused(error.to_string()))?;
         let body = self.text("body")?.unwrap_or_default();
@@ -188,10 +193,10 @@ impl Wish<'_> {
         };
         let target = self.target()?;
         let sticky = self.flag("sticky")?;
-        let key = if sticky {
-            format!("{}/comment-{}/{target}", run.daemon, self.index)
-        } else {
-            run_key(self.execution, self.index)
+        let key = match (sticky, self.key()?) {
+            (true, Some(key)) => format!("{}/comment/{key}", run.daemon),
+            (true, None) => format!("{}/comment-{}/{target}", run.daemon, self.index),
+            (false, _) => run_key(self.execution, self.index),
         };
         Ok((key, EffectKind::AddComment { target, body: cut(body), sticky }))
     }
@@ -200,7 +205,9 @@ impl Wish<'_> {
         let run = self.execution.run;
         let name = self.text("name")?.unwrap_or_else(|| run.daemon.to_string());
         let conclusion = match self.text("conclusion")?.as_deref() {
-            None | Some("success") => CheckConclusion::Success,
+            None if self.context.status == RunSoFar::Success => CheckConclusion::Success,
+            None => CheckConclusion::Failure,
+            Some("success") => CheckConclusion::Success,
             Some("failure") => CheckConclusion::Failure,
             Some("neutral") => CheckConclusion::Neutral,
             Some(other) => {
@@ -211,7 +218,10 @@ impl Wish<'_> {
                 return Err(Unwanted::Refused(message));
             }
         };
-        let summary = cut(self.text("summary")?.or(self.text("body")?).unwrap_or_default());
+        let mut summary = cut(self.text("summary")?.or(self.text("body")?).unwrap_or_default());
+        if let Some(title) = self.text("title")? {
+            summary = format!("**{}**\n\n{summary}", one_line(&title, LONGEST_TITLE));
+        }
         let annotations = match self.value("annotations")? {
             None | Some(Json::Null) => Vec::new(),
             Some(json) => serde_json::from_value::<Vec<Annotation>>(json)
@@ -223,6 +233,13 @@ impl Wish<'_> {
             key,
             EffectKind::CreateCheck { commit: run.commit.clone(), name, conclusion, summary, annotations },
         ))
+    }
+
+    /// What the author calls this change, so that the next run finds it: fit for a branch's name.
+    fn key(&self) -> Result<Option<String>, EvaluationError> {
+        let fit = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
+        let key = self.text("key")?.map(|key| key.chars().map(fit).take(LONGEST_KEY).collect::<String>());
+        Ok(key.filter(|key| !key.is_empty()))
     }
 
     /// What a proposal or comment is about, as a part of a branch's name: the number of the thread

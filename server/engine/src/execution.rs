@@ -37,6 +37,8 @@ pub(crate) struct Execution<'w> {
     pub(crate) stop: &'w Stop,
     /// What earlier attempts recorded.
     pub(crate) journal: BTreeMap<StagePath, StageRecord>,
+    /// Held while an entry of the journal is made and stored.
+    pub(crate) recording: tokio::sync::Mutex<()>,
     /// What has been spent, earlier attempts included.
     pub(crate) spent: Mutex<NanoUsd>,
 }
@@ -162,7 +164,7 @@ impl Execution<'_> {
         let mut progress = Progress::default();
         let mut running = FuturesUnordered::new();
         loop {
-            while let Some(stage) = progress.next(stages).filter(|_| !self.stop.token.is_cancelled()) {
+            while let Some(stage) = progress.next(stages).filter(|_| !cancel.is_cancelled()) {
                 progress.started.insert(&stage.name);
                 let path = place.path(&stage.name);
                 let obstacle = progress.obstacle(stage);
@@ -221,11 +223,17 @@ impl Execution<'_> {
             return Progressed::Stopped;
         }
         let changed = made.changed;
+        // The last entry of the journal names the run's tip, whichever of two stages side by side ended first.
+        let _order = self.recording.lock().await;
+        let snapshot = match made.snapshot {
+            Some(_) => Some(self.workspace.tip().await),
+            None => None,
+        };
         let record = StageRecord {
             path: at.path.clone(),
             end: self.named(at, end),
             output: made.result.map(|value| StageOutput { name: at.stage.output.clone(), value }),
-            snapshot: made.snapshot,
+            snapshot,
             usage: made.usage,
             started_at,
             ended_at: self.world.clock.now(),

@@ -17,6 +17,10 @@ use crate::world::World;
 
 /// How long a line may wait before it is stored.
 const PACE: Duration = Duration::from_millis(100);
+/// What a line costs besides its text, bytes: an empty one is not free.
+const LINE_COST: u64 = 64;
+/// So many lines are stored at once, so that others get their turn to write.
+const MOST_LINES: usize = 2_000;
 /// A longer line is stored in pieces of this many bytes.
 const LONGEST_LINE: usize = 16 << 10;
 /// Objects are read in pieces of this many bytes.
@@ -50,7 +54,7 @@ impl<'w> RunLog<'w> {
             return;
         }
         let at = self.world.clock.now();
-        let size = text.len() as u64 + 1;
+        let size = text.len() as u64 + stage.as_str().len() as u64 + LINE_COST;
         pending.room = pending.room.saturating_sub(size);
         pending.lines.push(NewLine { stage: stage.clone(), source, text, at });
         if pending.room == 0 {
@@ -65,7 +69,12 @@ impl<'w> RunLog<'w> {
         if lines.is_empty() {
             return Ok(Fenced::Written);
         }
-        self.world.store.log_append(&self.proof, &lines).await
+        for some in lines.chunks(MOST_LINES) {
+            if self.world.store.log_append(&self.proof, some).await? == Fenced::Lost {
+                return Ok(Fenced::Lost);
+            }
+        }
+        Ok(Fenced::Written)
     }
 
     /// Stores what is gathered, again and again, until the lease is lost.

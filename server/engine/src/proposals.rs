@@ -7,6 +7,7 @@ use domain::proposal::{Proposal, ProposalStatus};
 use domain::repository::{Origin, Repository};
 use ports::source::{Diff, MergeSpec, Merged, Moved};
 
+use crate::admission::{self, BranchUpdate, Push};
 use crate::reconcile::{self, Pushed};
 use crate::refusal::Refusal;
 use crate::world::World;
@@ -65,19 +66,19 @@ pub async fn create(world: &World, repository: RepositoryId, offer: Offer) -> Re
     Ok(world.store.proposal_put(&proposal).await?)
 }
 
-/// What a proposal changes; nothing once its branches are gone.
+/// What a proposal changes: while it is open against its base branch, once it was merged against the
+/// commit that a run made it from. Nothing when that is not known any more.
 ///
 /// # Errors
 /// When git does not answer.
 pub async fn diff(world: &World, proposal: &Proposal) -> Result<Option<Diff>, Refusal> {
     let base = match &proposal.status {
-        ProposalStatus::Open => find_tip(world, proposal.repository, &proposal.base).await?,
-        // Where the base branch was when the change came into it.
-        ProposalStatus::Merged { commit, .. } => {
-            let line = world.source.line(proposal.repository, None, commit, 1).await?;
-            line.into_iter().next()
+        ProposalStatus::Merged { .. } => {
+            proposal.provenance.as_ref().map(|provenance| provenance.commit.clone())
         }
-        ProposalStatus::Closed { .. } => find_tip(world, proposal.repository, &proposal.base).await?,
+        ProposalStatus::Open | ProposalStatus::Closed { .. } => {
+            find_tip(world, proposal.repository, &proposal.base).await?
+        }
     };
     let Some(base) = base else { return Ok(None) };
     Ok(Some(world.source.diff(proposal.repository, &base, &proposal.head, LONGEST_DIFF).await?))
@@ -138,12 +139,28 @@ async fn bring_in(
         if merged == base {
             return Ok(merged);
         }
+        check(world, repository, proposal, &base, &merged).await?;
         match world.source.move_branch(repository.id, &proposal.base, Some(&base), Some(&merged)).await? {
             Moved::Moved => return Ok(merged),
             Moved::Stale { .. } => {}
         }
     }
     Err(Refusal::conflict("branch_moving", format!("{} moves too fast; try again", proposal.base)))
+}
+
+/// A merge is held to what a push is held to: nothing broken reaches a deploy branch.
+async fn check(
+    world: &World,
+    repository: &Repository,
+    proposal: &Proposal,
+    from: &Commit,
+    to: &Commit,
+) -> Result<(), Refusal> {
+    let update =
+        BranchUpdate { branch: proposal.base.clone(), from: Some(from.clone()), to: Some(to.clone()) };
+    let push = Push { repository: repository.id, quarantine: None, updates: vec![update] };
+    let review = admission::review(world, &push).await?;
+    if review.accepted { Ok(()) } else { Err(Refusal::conflict("merge_rejected", review.text)) }
 }
 
 /// Declines a proposal. Its branch stays.

@@ -1,7 +1,7 @@
 //! Reconcile: brings the server's picture of a repository up to what git has. It takes no input but
 //! git, so that a push, a webhook and a timer reach the same state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::event::{Actor, Event, EventKind};
 use domain::id::{EventId, RepositoryId, RevisionId};
@@ -82,7 +82,12 @@ pub async fn repository(world: &World, id: RepositoryId, pushed: &Pushed) -> Res
     let git: BTreeMap<Branch, Commit> = world.source.branches(id).await?.into_iter().collect();
     let recorded = world.store.branch_list(id).await?;
     let rules = rules(world, &repository, git.get(&repository.default_branch)).await?;
-    let role = |branch: &Branch| rules.role(branch, &repository.default_branch);
+    let role = |branch: &Branch| match (&rules, recorded.iter().find(|head| head.branch == *branch)) {
+        (Some(rules), _) => rules.role(branch, &repository.default_branch),
+        // Nobody can tell what a broken file wants: everything stays what it was, and nothing is added.
+        (None, Some(head)) => head.role,
+        (None, None) => BranchRole::Ignored,
+    };
     let mut moved: Vec<(Branch, Option<Commit>)> = Vec::new();
     for head in &recorded {
         let now = git.get(&head.branch);
@@ -101,7 +106,7 @@ pub async fn repository(world: &World, id: RepositoryId, pushed: &Pushed) -> Res
     let mut reconciled = Reconciled::default();
     for (branch, _) in moved {
         let role = role(&branch);
-        if role == BranchRole::Ignored {
+        if role == BranchRole::Ignored && !known(&branch) {
             continue;
         }
         reconciled.branches.extend(follow(world, &repository, branch, role, pushed).await?);
@@ -111,10 +116,15 @@ pub async fn repository(world: &World, id: RepositoryId, pushed: &Pushed) -> Res
 }
 
 /// The rules about branches: those of the default branch, so that no other branch can change them.
-async fn rules(world: &World, repository: &Repository, at: Option<&Commit>) -> Result<Spellbook, Refusal> {
-    let Some(at) = at else { return Ok(Spellbook::default()) };
+/// `None` when the file that states them is broken.
+async fn rules(
+    world: &World,
+    repository: &Repository,
+    at: Option<&Commit>,
+) -> Result<Option<Spellbook>, Refusal> {
+    let Some(at) = at else { return Ok(Some(Spellbook::default())) };
     let survey = Survey::at(world, repository, View::of(repository.id), at).await?;
-    Ok(survey.spellbook.value.unwrap_or_default())
+    Ok(survey.spellbook.value)
 }
 
 /// Records that a branch moved, whatever moves it meanwhile.
@@ -136,10 +146,15 @@ async fn follow(
             .into_iter()
             .find(|(b, _)| *b == branch)
             .map(|(_, at)| at);
+        // A branch that is to be ignored is gone as far as daemons are concerned.
+        let to = to.filter(|_| role != BranchRole::Ignored);
         if from == to && recorded.is_none_or(|head| head.role == role) {
             return Ok(None);
         }
-        let base = from.clone().or_else(|| {
+        // A fork has only what differs from the default branch; a deploy branch needs every daemon.
+        let promoted =
+            role == BranchRole::Deploy && recorded.is_some_and(|head| head.role != BranchRole::Deploy);
+        let base = from.clone().filter(|_| !promoted).or_else(|| {
             let default = heads.iter().find(|head| head.branch == repository.default_branch);
             default.filter(|_| role == BranchRole::Fork).map(|head| head.commit.clone())
         });
@@ -148,7 +163,7 @@ async fn follow(
             Some(to) => world.source.line(repository.id, step.base.as_ref(), to, MOST_COMMITS).await?,
             None => Vec::new(),
         };
-        let revisions = if to.is_some() { step.revisions(&line).await? } else { step.removals().await? };
+        let revisions = step.revisions(&line).await?;
         let event = match (&to, role) {
             (Some(to), BranchRole::Deploy) if !pushed.skip_runs && from.as_ref() != Some(to) => {
                 Some(step.event(from.as_ref(), to, &line, pushed).await?)
@@ -198,7 +213,17 @@ impl Step<'_> {
                 Some(before) => survey.changed(Some(before)).await?,
                 None => survey.all().await?,
             };
-            revisions.extend(changed.iter().filter_map(|daemon| self.revision(daemon, commit)));
+            let there: BTreeSet<_> =
+                changed.iter().filter(|daemon| !daemon.is_removed()).filter_map(Surveyed::id).collect();
+            // A daemon that moved to another directory is gone from one and there in the other.
+            let moved =
+                |daemon: &&Surveyed| daemon.is_removed() && daemon.id().is_some_and(|id| there.contains(&id));
+            revisions.extend(
+                changed
+                    .iter()
+                    .filter(|daemon| !moved(daemon))
+                    .filter_map(|daemon| self.revision(daemon, commit)),
+            );
             before = Some(commit.clone());
         }
         Ok(revisions)
@@ -214,17 +239,6 @@ impl Step<'_> {
             content: daemon.content(),
             created_at: self.world.clock.now(),
         })
-    }
-
-    /// What becomes of the daemons of a branch that is gone.
-    async fn removals(&self) -> Result<Vec<Revision>, Refusal> {
-        let current = self.world.store.revision_currents(self.repository.id, self.branch).await?;
-        let there = current.into_iter().filter(|revision| revision.content != RevisionContent::Removed);
-        let id = || RevisionId::new(self.world.clock.unique());
-        let now = self.world.clock.now();
-        Ok(there
-            .map(|old| Revision { id: id(), content: RevisionContent::Removed, created_at: now, ..old })
-            .collect())
     }
 
     async fn event(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use domain::event::{Actor, EventKind};
 use domain::id::RunId;
 use domain::run::{Cause, Replay, Run, RunState};
-use domain::stage::{StagePath, StageRecord};
+use domain::stage::{StageEnd, StagePath, StageRecord};
 use manifest::Manifest;
 use manifest::model::{Stage, StageKind};
 use ports::source::Diff;
@@ -130,10 +130,11 @@ pub(crate) async fn journal(
 ) -> Result<Vec<StageRecord>, StoreError> {
     let own = world.store.run_journal(run.id).await?;
     let Some(Replay { of, from_stage: Some(from), .. }) = &run.cause.replay else { return Ok(own) };
-    let anew = anew(&manifest.stages, from);
+    let old = world.store.run_journal(*of).await?;
+    let anew = anew(&manifest.stages, from, &old);
     let known: BTreeSet<_> = own.iter().map(|record| record.path.clone()).collect();
     let mut journal = own;
-    for record in world.store.run_journal(*of).await? {
+    for record in old {
         let taken_over = manifest
             .stages
             .iter()
@@ -150,9 +151,16 @@ pub(crate) async fn journal(
     Ok(journal)
 }
 
-/// The stages that a replay runs anew: the first, and all that need it, near or far.
-fn anew<'s>(stages: &'s [Stage], from: &'s str) -> BTreeSet<&'s str> {
+/// The stages that a replay runs anew: the first, those that did not come to a good end, and all that
+/// need one of these, near or far.
+fn anew<'s>(stages: &'s [Stage], from: &'s str, old: &[StageRecord]) -> BTreeSet<&'s str> {
     let mut anew = BTreeSet::from([from]);
+    let bad = |end: &StageEnd| end.breaks_run() || matches!(end, StageEnd::Cancelled);
+    for stage in stages {
+        if old.iter().any(|record| record.path.as_str() == stage.name && bad(&record.end)) {
+            anew.insert(&stage.name);
+        }
+    }
     // Needs point to siblings in any order, so go on until nothing is added.
     loop {
         let before = anew.len();

@@ -1,11 +1,12 @@
 //! The clock: makes events of cron expressions. The newest moment that has passed is due, once: a
 //! server that was away catches up with one run, and two servers make the same event.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use croner::Cron;
 use domain::event::{Actor, Event, EventKind};
-use domain::id::EventId;
+use domain::id::{EventId, RevisionId};
 use domain::repository::BranchRole;
 use domain::revision::{Revision, RevisionContent};
 use domain::time::Timestamp;
@@ -16,26 +17,38 @@ use serde_json::json;
 
 use crate::world::World;
 
+/// The moments that a loop has struck already, so that it asks the store about each only once.
+#[derive(Debug, Default)]
+pub struct Struck(BTreeSet<(RevisionId, String)>);
+
 /// Records the events of all schedules whose moment has come; says how many.
 ///
 /// # Errors
 /// When the store does not answer; the moments are still due then.
-pub async fn next(world: &World) -> Result<usize, StoreError> {
+pub async fn next(world: &World, struck: &mut Struck) -> Result<usize, StoreError> {
     let now = world.clock.now();
     let mut recorded = 0;
+    let mut seen = BTreeSet::new();
     for revision in world.store.revision_scheduled().await? {
         let RevisionContent::Valid { triggers, .. } = &revision.content else { continue };
         for trigger in triggers {
             let TriggerKind::Schedule { cron, timezone } = &trigger.on else { continue };
             // A moment before the daemon was deployed is not its moment.
             let due = last_due(cron, timezone, now).filter(|due| *due > revision.created_at);
-            if let Some(at) = due
-                && strike(world, &revision, &Due { cron, timezone, at }).await? == Recorded::New
-            {
+            let Some(at) = due else { continue };
+            let due = Due { cron, timezone, at };
+            let clock = (revision.id, due.key());
+            if struck.0.contains(&clock) {
+                seen.insert(clock);
+                continue;
+            }
+            if strike(world, &revision, &due).await? == Recorded::New {
                 recorded += 1;
             }
+            seen.insert(clock);
         }
     }
+    struck.0 = seen;
     Ok(recorded)
 }
 
@@ -54,7 +67,7 @@ impl Due<'_> {
         let every_hour = self.cron.split_whitespace().nth(1).is_some_and(|hour| hour.starts_with('*'));
         let zoned = || Some(zoned(self.at, self.timezone)?.datetime());
         match zoned().filter(|_| !every_hour) {
-            Some(wall) => format!("{}/{wall}", self.cron),
+            Some(wall) => format!("{}/{}/{wall}", self.cron, self.timezone),
             None => format!("{}/{}", self.cron, self.at.millis()),
         }
     }

@@ -118,7 +118,7 @@ pub(crate) async fn run(at: &At<'_>) -> Ended {
         StageKind::Prompt(stage) => prompt::run(stage, at).await.into(),
         StageKind::Hybrid(stage) => hybrid::run(stage, at).await.into(),
         StageKind::Http(stage) => http::run(stage, at).await.into(),
-        StageKind::Rules(rules) => rules::decide(rules, at.context).into(),
+        StageKind::Rules(rules) => rules::decide(rules, at).into(),
         StageKind::Daemon(stage) => daemon::run(stage, at).await,
         StageKind::Foreach(stage) => foreach::run(stage, at).await,
         StageKind::Agent(_) | StageKind::Image(_) | StageKind::Approval(_) => {

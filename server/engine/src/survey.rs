@@ -19,7 +19,7 @@ const SPELLBOOK: &str = "spellbook.yaml";
 /// How much of a daemon's directory is read: what is larger is no prompt and no manifest.
 const BOUNDS: ReadBounds = ReadBounds { max_bytes: 1 << 20, max_files: 2_000 };
 /// How many directories are read at once, so that memory stays bounded whatever a push holds.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 8;
 
 /// A view of one commit of a repository.
 #[derive(Debug)]
@@ -59,6 +59,11 @@ impl Surveyed {
     /// The daemon's id, if its name is one.
     pub(crate) fn id(&self) -> Option<DaemonId> {
         self.name.parse().ok()
+    }
+
+    /// Whether the commit has no such daemon.
+    pub(crate) fn is_removed(&self) -> bool {
+        matches!(self.verdict, Verdict::Removed)
     }
 
     /// What the commit made of the daemon, as it is stored.

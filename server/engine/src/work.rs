@@ -22,13 +22,15 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::execution::{Execution, Graph, Place, Stop, StopReason};
 use crate::logs::{self, RunLog};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::workspace::Workspace;
 use crate::world::World;
 use crate::{address, effects, replay};
 
 /// A run that cost so many workers their life is not tried again.
-const MOST_ATTEMPTS: u32 = 25;
+const MOST_ATTEMPTS: usize = 25;
+/// How long a run rests when git or the store does not answer.
+const AWAY: Duration = Duration::from_secs(10);
 /// How often a worker looks whether someone asked to end its run.
 const GLANCE: Duration = Duration::from_secs(1);
 
@@ -90,17 +92,23 @@ async fn attempt(
     if let Some(by) = &run.cancel_requested {
         return end(world, run, proof, RunOutcome::Cancelled { by: by.clone() }, Vec::new()).await;
     }
-    if run.attempt > MOST_ATTEMPTS {
-        let message = format!("{MOST_ATTEMPTS} workers ended before they could finish it");
-        return end(world, run, proof, failed(Failure::new("workers_lost", message)), Vec::new()).await;
-    }
     let prepared = match Prepared::load(world, run, proof).await? {
         Ok(prepared) => prepared,
+        // Git or the store is busy or away: the run is none the worse for it.
+        Err(refusal) if refusal.kind == RefusalKind::Unavailable => {
+            let later = world.clock.now().after(AWAY);
+            return fenced(world.store.run_release(proof, later).await?, Left::Released);
+        }
         Err(refusal) => {
             return end(world, run, proof, failed(Failure::new(refusal.code, refusal.message)), Vec::new())
                 .await;
         }
     };
+    // Waiting for called runs takes an attempt too, and leaves an entry in the journal each time.
+    if run.attempt as usize > MOST_ATTEMPTS + prepared.journal.len() {
+        let message = format!("{MOST_ATTEMPTS} workers ended before they could finish it");
+        return end(world, run, proof, failed(Failure::new("workers_lost", message)), Vec::new()).await;
+    }
     let stop = Stop::default();
     let log = RunLog::new(world, proof.clone(), prepared.manifest.limits.output);
     let execution = prepared.execution(world, proof, &log, &stop);
@@ -174,6 +182,7 @@ impl Prepared {
                 .iter()
                 .map(|record| (record.path.clone(), record.clone()))
                 .collect::<BTreeMap<_, _>>(),
+            recording: tokio::sync::Mutex::new(()),
             spent: Mutex::new(self.journal.iter().map(|record| record.usage.cost()).sum()),
         }
     }
@@ -205,30 +214,20 @@ async fn conclude(
     let stages = execution.graph(&execution.manifest.stages, Place::Root, context, token);
     let (world, run, proof) = (execution.world, execution.run, execution.proof);
     let mut graph = with_log(execution, stages).await?;
-    match execution.stop.reason() {
-        Some(StopReason::Lost) => return Ok(Left::Lost),
-        Some(StopReason::Shutdown) => {
-            let now = world.clock.now();
-            return fenced(world.store.run_release(proof, now).await?, Left::Released);
-        }
-        Some(StopReason::Cancelled | StopReason::TimeUp(_)) | None => {}
-    }
-    if let Some(calls) = graph.waits.take()
-        && graph.failure().is_none()
-        && execution.stop.reason().is_none()
-    {
-        execution.log.flush().await.map(drop)?;
-        return fenced(world.store.run_suspend(proof, &calls, world.clock.now()).await?, Left::Waiting);
+    if let Some(left) = left_early(execution, &mut graph).await? {
+        return Ok(left);
     }
     let outcome = outcome(execution, &graph).await?;
-    if matches!(outcome, RunOutcome::Failed { .. }) && !execution.manifest.on_failure.is_empty() {
+    let broken = matches!(outcome, RunOutcome::Failed { .. } | RunOutcome::TimedOut { .. });
+    if broken && execution.stop.reason().is_none() && !execution.manifest.on_failure.is_empty() {
         graph.context.status = RunSoFar::Failure;
         let stages =
             execution.graph(&execution.manifest.on_failure, Place::OnFailure, graph.context.clone(), token);
-        graph.context = with_log(execution, stages).await?.context;
-        if matches!(execution.stop.reason(), Some(StopReason::Lost | StopReason::Shutdown)) {
-            return Ok(Left::Lost);
+        let mut rescue = with_log(execution, stages).await?;
+        if let Some(left) = left_early(execution, &mut rescue).await? {
+            return Ok(left);
         }
+        graph.context = rescue.context;
     }
     let effects = match &outcome {
         RunOutcome::Succeeded => effects::wanted(execution, &graph.context, event).await,
@@ -240,6 +239,29 @@ async fn conclude(
     };
     execution.log.flush().await.map(drop)?;
     end(world, run, proof, outcome, effects).await
+}
+
+/// How a worker leaves a run that cannot end yet: the lease is lost, the worker stops, or stages wait
+/// for the runs that they called.
+async fn left_early(execution: &Execution<'_>, graph: &mut Graph) -> Result<Option<Left>, StoreError> {
+    let (store, proof) = (&execution.world.store, execution.proof);
+    let now = execution.world.clock.now();
+    match execution.stop.reason() {
+        Some(StopReason::Lost) => return Ok(Some(Left::Lost)),
+        Some(StopReason::Shutdown) => {
+            execution.log.flush().await.map(drop)?;
+            return fenced(store.run_release(proof, now).await?, Left::Released).map(Some);
+        }
+        Some(StopReason::Cancelled | StopReason::TimeUp(_)) => return Ok(None),
+        None => {}
+    }
+    match graph.waits.take().filter(|_| graph.failure().is_none()) {
+        None => Ok(None),
+        Some(calls) => {
+            execution.log.flush().await.map(drop)?;
+            fenced(store.run_suspend(proof, &calls, now).await?, Left::Waiting).map(Some)
+        }
+    }
 }
 
 /// Runs stages while their lines are stored as they come.
@@ -276,6 +298,12 @@ async fn outcome(execution: &Execution<'_>, graph: &Graph) -> Result<RunOutcome,
                         format!("the run took longer than its time limit of {}", crate::report::span(limit)),
                     ),
                 },
+                _ if graph.records.iter().any(|record| matches!(record.end, StageEnd::Cancelled)) => {
+                    failed(Failure::new(
+                        "stage_cancelled",
+                        "a stage that was taken over had been cancelled; replay from it",
+                    ))
+                }
                 _ if graph.records.iter().all(|record| matches!(record.end, StageEnd::Skipped { .. })) => {
                     RunOutcome::Skipped { reason: "every stage was skipped".to_owned() }
                 }

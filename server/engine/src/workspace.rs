@@ -77,6 +77,9 @@ impl Workspace {
             if let Some(at) = state.free.iter().position(|desk| desk.base == tip) {
                 return Ok(state.free.swap_remove(at));
             }
+            for stale in std::mem::take(&mut state.free) {
+                remove(&stale.path).await;
+            }
             state.made += 1;
             (self.root.join(state.made.to_string()), tip)
         };
@@ -118,6 +121,7 @@ impl Workspace {
             };
             match world.source.merge(merge).await.map_err(|error| git(&error))? {
                 Merged::Merged(commit) => {
+                    remove(&desk.path).await;
                     world.source.keep(run.repository, &commit).await.map_err(|error| git(&error))?;
                     state.tip = commit;
                 }
@@ -126,7 +130,7 @@ impl Workspace {
         }
         let tip = state.tip.clone();
         drop(state);
-        let changed = snapshot.changed || self.differs(world, run, &tip).await?;
+        let changed = self.differs(world, run, &tip).await?;
         Ok(Kept { commit: tip, changed })
     }
 

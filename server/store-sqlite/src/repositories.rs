@@ -119,6 +119,9 @@ impl Repositories for SqliteStore {
         for revision in &advance.revisions {
             revisions::record(&mut transaction, revision).await?;
         }
+        if advance.to.is_none() {
+            revisions::forget_current(&mut transaction, advance.repository, &advance.branch).await?;
+        }
         if let Some(event) = &advance.event {
             events::insert(&mut transaction, event, None).await?;
         }

@@ -86,6 +86,26 @@ async fn point_to(connection: &mut SqliteConnection, revision: &Revision) -> Res
     Ok(())
 }
 
+/// Nothing is current on a branch that is gone; its history stays.
+pub(crate) async fn forget_current(
+    connection: &mut SqliteConnection,
+    repository: RepositoryId,
+    branch: &Branch,
+) -> Result<(), StoreError> {
+    for statement in [
+        "DELETE FROM current_triggers WHERE repository = $1 AND branch = $2",
+        "DELETE FROM currents WHERE repository = $1 AND branch = $2",
+    ] {
+        sqlx::query(statement)
+            .bind(repository.to_string())
+            .bind(branch.as_str())
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// The kinds of events that a daemon waits for.
 fn kinds(content: &RevisionContent) -> BTreeSet<&'static str> {
     match content {

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use domain::effect::EffectStatus;
+use domain::effect::{EffectKind, EffectStatus};
 use domain::event::Actor;
 use domain::id::{RepositoryId, RunId, WorkerId};
 use domain::name::{Address, At, Branch, DaemonId, RepositoryPath};
@@ -16,7 +16,9 @@ use engine::work::{self, WorkOutcome};
 use engine::{Refusal, World, intake};
 use ports::source::{Moved, SnapshotSpec};
 use ports::store::Page;
+use ports::store::logs::LineSource;
 use ports::store::runs::RunFilter;
+use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{RunArgs, inputs};
@@ -64,8 +66,8 @@ pub(crate) async fn run(
         }
     };
     let started = started.map_err(|refusal| refused(&refusal))?;
-    let run = follow(world, started.run, ui).await?;
-    let exit = report(world, &run, ui).await?;
+    let (run, last_line) = follow(world, started.run, ui).await?;
+    let exit = report(world, &run, &last_line, ui).await?;
     wired.gateway.shutdown().await;
     Ok(exit)
 }
@@ -174,7 +176,7 @@ async fn last_run(world: &World, repository: RepositoryId, daemon: &DaemonId) ->
 
 /// Works until the run has ended, and prints what it writes as it comes. Called daemons are runs too,
 /// so that whatever is ready is worked on.
-async fn follow(world: &World, run: RunId, ui: &Ui) -> Result<Run, CommandError> {
+async fn follow(world: &World, run: RunId, ui: &Ui) -> Result<(Run, String), CommandError> {
     let worker = WorkerId::new(world.clock.unique());
     let stop = CancellationToken::new();
     let working = async {
@@ -182,7 +184,7 @@ async fn follow(world: &World, run: RunId, ui: &Ui) -> Result<Run, CommandError>
             match work::next(world, worker, &stop).await {
                 Ok(WorkOutcome::Worked { .. }) => {}
                 Ok(WorkOutcome::Idle { .. }) => {
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 }
                 Err(error) => return anyhow::Error::from(error),
             }
@@ -190,7 +192,7 @@ async fn follow(world: &World, run: RunId, ui: &Ui) -> Result<Run, CommandError>
     };
     tokio::pin!(working);
     let mut wakeups = world.store.wakeups(ports::store::Topic::Runs);
-    let mut logged = 0;
+    let mut printed = Printed::default();
     loop {
         tokio::select! {
             error = &mut working => return Err(error.into()),
@@ -200,29 +202,40 @@ async fn follow(world: &World, run: RunId, ui: &Ui) -> Result<Run, CommandError>
                 intake::cancel(world, run, "you").await.map_err(|refusal| refused(&refusal))?;
             }
         }
-        logged = print_log(world, run, logged, ui).await?;
+        print_log(world, run, &mut printed, ui).await?;
         let state = world.store.run_get(run).await.map_err(anyhow::Error::from)?;
         if let Some(ended) = state.filter(|run| matches!(run.state, RunState::Ended { .. })) {
-            print_log(world, run, logged, ui).await?;
-            return Ok(ended);
+            print_log(world, run, &mut printed, ui).await?;
+            return Ok((ended, printed.last));
         }
     }
 }
 
-async fn print_log(world: &World, run: RunId, mut after: u64, ui: &Ui) -> Result<u64, CommandError> {
-    let lines = engine::logs::read(world, run, after, 1_000).await.map_err(|refusal| refused(&refusal))?;
-    for line in lines {
-        after = line.number;
+/// How much of a log is on the screen.
+#[derive(Debug, Default)]
+struct Printed {
+    number: u64,
+    /// The last line that the daemon itself wrote.
+    last: String,
+}
+
+async fn print_log(world: &World, run: RunId, printed: &mut Printed, ui: &Ui) -> Result<(), CommandError> {
+    let lines = engine::logs::read(world, run, printed.number, 1_000).await;
+    for line in lines.map_err(|refusal| refused(&refusal))? {
+        printed.number = line.number;
         if !ui.is_json() {
             let stage = ui.paint(Tone::Dim, format!("{} |", line.line.stage));
             ui.line(format_args!("{stage} {}", ui.foreign_line(&line.line.text)))?;
         }
+        if line.line.source != LineSource::Server {
+            printed.last = line.line.text;
+        }
     }
-    Ok(after)
+    Ok(())
 }
 
 /// What came of it: the end, what it made, which files it would change, what it wants done.
-async fn report(world: &World, run: &Run, ui: &Ui) -> Result<Exit, CommandError> {
+async fn report(world: &World, run: &Run, last_line: &str, ui: &Ui) -> Result<Exit, CommandError> {
     let output = engine::export::output(world, run).await.map_err(|refusal| refused(&refusal))?;
     let diff = replay::run_diff(world, run.id).await.map_err(|refusal| refused(&refusal))?;
     let effects = world.store.effect_list(run.id).await.map_err(anyhow::Error::from)?;
@@ -234,16 +247,21 @@ async fn report(world: &World, run: &Run, ui: &Ui) -> Result<Exit, CommandError>
         let files: Vec<_> = diff.files.iter().map(|change| change.path.as_str()).collect();
         ui.document(&serde_json::json!({
             "run": run.id, "status": status.as_str(), "message": message(run), "output": output.json,
-            "files": files, "effects": wants, "execution": execution,
+            "files": files, "patch": diff.patch, "effects": wants, "execution": execution,
         }))?;
         return Ok(exit(status));
     }
     ui.line("")?;
     let message = message(run).map(|message| format!(": {message}")).unwrap_or_default();
     ui.line(format_args!("{}{message}", ui.paint(Tone::of(status.as_str()), status)))?;
-    if !output.json.is_null() {
+    let text = match &output.json {
+        json @ (Json::Object(_) | Json::Array(_)) => serde_json::to_string_pretty(json).unwrap_or_default(),
+        _ => output.text(),
+    };
+    // What a program printed last is on the screen already.
+    if !text.is_empty() && output.text().lines().last() != Some(last_line) {
         ui.line("")?;
-        ui.foreign(&format!("{}\n", output.text()))?;
+        ui.foreign(&format!("{text}\n"))?;
     }
     if !diff.files.is_empty() {
         ui.line("")?;
@@ -257,9 +275,25 @@ async fn report(world: &World, run: &Run, ui: &Ui) -> Result<Exit, CommandError>
             EffectStatus::Done { receipt } => (Tone::Dim, receipt.summary.clone()),
             EffectStatus::Refused { reason } => (Tone::Bad, format!("refused: {reason}")),
         };
+        ui.line("")?;
         ui.line(format_args!("{} {}", ui.paint(Tone::Name, effect.kind.as_str()), ui.paint(tone, note)))?;
+        for line in wish(&effect.kind).lines() {
+            ui.line(format_args!("  {}", ui.foreign_line(line)))?;
+        }
     }
     Ok(exit(status))
+}
+
+/// What an effect would make, for the person who looks before it is made.
+fn wish(kind: &EffectKind) -> String {
+    match kind {
+        EffectKind::CreatePullRequest { title, body, base, branch, .. } => {
+            format!("{title}\n{branch} → {base}\n\n{body}")
+        }
+        EffectKind::AddComment { body, .. } => body.clone(),
+        EffectKind::CreateCheck { name, summary, .. } => format!("{name}\n\n{summary}"),
+        EffectKind::Noop { .. } => String::new(),
+    }
 }
 
 fn message(run: &Run) -> Option<String> {

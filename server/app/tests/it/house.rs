@@ -105,7 +105,14 @@ impl House {
         let stream = request.header("accept", "text/event-stream").send().unwrap();
         let said = stream.text().unwrap();
         assert!(said.contains("event: end"), "the log of {run} ended early:\n{said}\n{}", self.logged());
-        self.get(&format!("runs/{run}"))
+        self.shown(run)
+    }
+
+    /// A run with its stages, whole, and its effects.
+    pub(crate) fn shown(&self, run: &str) -> Json {
+        let mut shown = self.get(&format!("runs/{run}"));
+        shown["stages"] = self.get(&format!("runs/{run}/journal"))["items"].clone();
+        shown
     }
 
     /// Starts a run.

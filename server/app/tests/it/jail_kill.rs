@@ -43,7 +43,7 @@ fn whenever_the_server_dies_a_run_ends_once_and_nothing_is_lost() {
         let run = house.ended(id);
         assert_eq!(run["run"]["status"], "succeeded", "{run:#}");
         let names: Vec<&str> =
-            run["stages"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+            run["stages"].as_array().unwrap().iter().map(|s| s["path"].as_str().unwrap()).collect();
         assert_eq!(names, ["One", "Two", "Three"], "{run:#}");
         let trace = run["stages"][2]["output"].as_str().unwrap();
         assert_eq!(

@@ -33,6 +33,6 @@ fn a_model_answers_in_the_form_that_is_asked() {
     assert_eq!(run["run"]["status"], "succeeded", "{run:#}\n{}", house.logged());
     let label = run["stages"][1]["output"]["label"].as_str().unwrap();
     assert!(["bug", "question"].contains(&label), "{run:#}");
-    let call = &run["stages"][0]["usage"]["calls"][0];
-    assert!(call["tokens"]["output"].as_u64().unwrap() > 0, "{run:#}");
+    let call = &run["stages"][0]["calls"][0];
+    assert!(call["output_tokens"].as_u64().unwrap() > 0, "{run:#}");
 }

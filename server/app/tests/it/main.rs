@@ -1,9 +1,18 @@
 //! The whole program, from outside: the real binary, the real git, nsjail and model.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "what surprises a test ends it; tests start the programs that they are about and read the environment"
+)]
+
 mod cli;
+mod daemons;
 mod house;
+mod jail_hostile;
 mod jail_kill;
 mod jail_push;
+mod jail_stages;
 mod local_model_run;
 mod tidy;
 mod wire;

@@ -68,7 +68,10 @@ async fn call(stage: &DaemonStage, at: &At<'_>) -> Result<NewRun, Trouble> {
             id: RunId::new(at.run.world.clock.unique()),
             repository: callee.repository.id,
             daemon: target.daemon,
-            branch: callee.branch,
+            branch: match &stage.uses {
+                Callee::Sibling(_) => run.branch.clone(),
+                Callee::Address(_) => callee.branch,
+            },
             commit: callee.commit,
             digest: callee.digest,
             cause: Cause {

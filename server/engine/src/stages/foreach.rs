@@ -5,7 +5,7 @@ use domain::run::Failure;
 use domain::value::Value;
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream;
+use futures::stream::FuturesUnordered;
 use manifest::model::ForeachStage;
 use serde_json::{Value as Json, json};
 
@@ -28,15 +28,44 @@ async fn each(stage: &ForeachStage, at: &At<'_>) -> Ended {
     };
     let Json::Array(elements) = &list.json else { unreachable!("items gives a list") };
     let width = usize::try_from(stage.limit.max(1)).unwrap_or(1);
-    let mut each: Vec<BoxFuture<'_, Graph>> = Vec::with_capacity(elements.len());
-    for (index, item) in elements.iter().enumerate() {
-        let item = Value { json: item.clone(), taint: list.taint };
-        let context = at.context.with(&stage.variable, item);
-        let place = Place::Item { list: at.path, index };
-        each.push(Box::pin(at.run.graph(&stage.stages, place, context, &at.cancel)));
+    let graphs = some_at_a_time(stage, at, &list, elements, width).await;
+    if at.cancel.is_cancelled() {
+        // Items that never began would otherwise count as done.
+        return Made::failed(Failure::new("cancelled", "was cancelled")).into();
     }
-    let graphs: Vec<Graph> = stream::iter(each).buffered(width).collect().await;
     ended(&list, graphs)
+}
+
+/// Runs the stages for one item after another, so many at once; an item that waits for a run keeps its
+/// place, so that no more runs are called at once either.
+async fn some_at_a_time(
+    stage: &ForeachStage,
+    at: &At<'_>,
+    list: &Value,
+    elements: &[Json],
+    width: usize,
+) -> Vec<Graph> {
+    let mut next = elements.iter().enumerate();
+    let mut running = FuturesUnordered::new();
+    let mut graphs: Vec<(usize, Graph)> = Vec::with_capacity(elements.len());
+    loop {
+        let waiting = graphs.iter().filter(|(_, graph)| graph.waits.is_some()).count();
+        while !at.cancel.is_cancelled()
+            && running.len() + waiting < width
+            && let Some((index, item)) = next.next()
+        {
+            let item = Value { json: item.clone(), taint: list.taint };
+            let context = at.context.with(&stage.variable, item);
+            let place = Place::Item { list: at.path, index };
+            let graph: BoxFuture<'_, Graph> =
+                Box::pin(at.run.graph(&stage.stages, place, context, &at.cancel));
+            running.push(async move { (index, graph.await) });
+        }
+        let Some(done) = running.next().await else { break };
+        graphs.push(done);
+    }
+    graphs.sort_by_key(|(index, _)| *index);
+    graphs.into_iter().map(|(_, graph)| graph).collect()
 }
 
 fn items(stage: &ForeachStage, at: &At<'_>) -> Result<Value, Trouble> {
@@ -47,7 +76,17 @@ fn items(stage: &ForeachStage, at: &At<'_>) -> Result<Value, Trouble> {
             let message = format!("`items` has {} entries; at most {MOST} are allowed", items.len());
             Err(Failure::new("too_many_items", message).into())
         }
-        _ => Err(Failure::new("items_invalid", "`items` is not a list").into()),
+        other => {
+            let kind = match other {
+                Json::Null => "null",
+                Json::Bool(_) => "true or false",
+                Json::Number(_) => "a number",
+                Json::String(_) => "text; use fromJSON() if it holds a list",
+                Json::Array(_) | Json::Object(_) => "an object",
+            };
+            let message = format!("`items: {}` is not a list but {kind}", stage.items.source());
+            Err(Failure::new("items_invalid", message).into())
+        }
     }
 }
 
@@ -56,6 +95,7 @@ fn ended(list: &Value, graphs: Vec<Graph>) -> Ended {
         return Ended::Waits(graphs.into_iter().filter_map(|graph| graph.waits).flatten().collect());
     }
     let mut made = Made::default();
+    made.changed = Some(graphs.iter().any(|graph| graph.context.changed));
     let mut results = Vec::new();
     let mut taint = list.taint;
     for graph in &graphs {

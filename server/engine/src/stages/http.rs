@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::run::Failure;
 use domain::value::{Taint, Value};
-use manifest::model::{HttpBody, HttpStage};
+use manifest::model::{HttpBody, HttpStage, InputKind};
 use ports::Retry;
 use ports::web::{WebRequest, WebResponse};
 use secrecy::{ExposeSecret, SecretString};
@@ -56,6 +56,12 @@ async fn secrets(at: &At<'_>) -> Result<BTreeMap<String, SecretString>, Trouble>
                 let message = format!("the secret `{name}` is not set; ask an operator to set it");
                 return Err(Failure::new("secret_missing", message).into());
             }
+        }
+    }
+    // Secret inputs are as secret; a name cannot be both.
+    for input in at.run.manifest.inputs.iter().filter(|input| input.kind == InputKind::Secret) {
+        if let Some(secret) = at.run.run.inputs.get(&input.name).and_then(Json::as_str) {
+            known.entry(input.name.clone()).or_insert_with(|| SecretString::from(secret.to_owned()));
         }
     }
     Ok(known)
@@ -119,7 +125,8 @@ fn respond(
     let is_json =
         response.headers.iter().any(|(name, value)| name == "content-type" && value.contains("json"));
     let json = match serde_json::from_str(&text) {
-        Ok(json) if is_json || stage.schema.is_some() => json,
+        // Again, because JSON can write a letter in more than one way.
+        Ok(json) if is_json || stage.schema.is_some() => redacted_json(json, secrets),
         Err(error) if stage.schema.is_some() => {
             return Made::failed(Failure::new("output_invalid", format!("the answer is not JSON: {error}")));
         }
@@ -130,6 +137,19 @@ fn respond(
         return Made::failed(Failure::new("output_invalid", message));
     }
     Made::value(Value { json, taint: Taint::External })
+}
+
+fn redacted_json(json: Json, secrets: &BTreeMap<String, SecretString>) -> Json {
+    match json {
+        Json::String(text) => Json::from(redacted(&text, secrets)),
+        Json::Array(items) => items.into_iter().map(|item| redacted_json(item, secrets)).collect(),
+        Json::Object(map) => map
+            .into_iter()
+            .map(|(key, value)| (redacted(&key, secrets), redacted_json(value, secrets)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        other => other,
+    }
 }
 
 /// A text in which no secret stands, should a server have sent one back.

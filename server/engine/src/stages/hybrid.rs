@@ -11,6 +11,9 @@ use super::{At, Made, Trouble};
 /// How much of each stream a model is shown, bytes: the end, where the result stands.
 const SHOWN: usize = 6 << 10;
 
+/// How much of the script itself a model is shown, bytes.
+const LONGEST_SCRIPT: usize = 1 << 10;
+
 const ANALYZE_FAILURES: &str = include_str!("roles/analyze_failures.md");
 const REVIEWER: &str = include_str!("roles/reviewer.md");
 const SUMMARIZER: &str = include_str!("roles/summarizer.md");
@@ -34,8 +37,8 @@ pub(super) async fn run(stage: &HybridStage, at: &At<'_>) -> Made {
     made.usage.memory_peak = made.usage.memory_peak.max(ran.usage.memory_peak);
     made.usage.sandbox = ran.usage.sandbox;
     made.trouble = script_trouble.or(made.trouble);
-    made.snapshot = Some(ran.kept.commit);
-    made.changed = Some(ran.kept.changed);
+    made.changed = ran.kept.as_ref().map(|kept| kept.changed);
+    made.snapshot = ran.kept.map(|kept| kept.commit);
     made
 }
 
@@ -51,7 +54,7 @@ fn question(stage: &HybridStage, ran: &Ran, at: &At<'_>) -> Result<Asked, Troubl
     };
     let shown = format!(
         "$ {}\n\n{how}\n\nstandard output:\n{}\n\nstandard error:\n{}",
-        stage.script.script.trim(),
+        head(stage.script.script.trim()),
         tail(&ran.stdout),
         tail(&ran.stderr)
     );
@@ -70,6 +73,11 @@ fn role(name: &str) -> &str {
         "summarizer" => SUMMARIZER,
         words => words,
     }
+}
+
+/// The beginning of a script: enough to know what was run.
+fn head(script: &str) -> &str {
+    &script[..script.floor_char_boundary(LONGEST_SCRIPT)]
 }
 
 /// The end of a text, whole lines where that is possible.

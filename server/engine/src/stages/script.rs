@@ -35,7 +35,8 @@ pub(super) struct Ran {
     /// The same of standard error.
     pub(super) stderr: Vec<u8>,
     pub(super) usage: StageUsage,
-    pub(super) kept: Kept,
+    /// What it left; nothing when it left more than may be kept.
+    pub(super) kept: Option<Kept>,
     pub(super) taint: Taint,
 }
 
@@ -52,13 +53,8 @@ pub(super) async fn run(stage: &ScriptStage, at: &At<'_>) -> Made {
         (Err(_), Some(trouble)) => (None, Some(trouble)),
         (Err(failure), None) => (None, Some(failure.into())),
     };
-    Made {
-        result,
-        trouble,
-        usage: ran.usage,
-        snapshot: Some(ran.kept.commit),
-        changed: Some(ran.kept.changed),
-    }
+    let changed = ran.kept.as_ref().map(|kept| kept.changed);
+    Made { result, trouble, usage: ran.usage, snapshot: ran.kept.map(|kept| kept.commit), changed }
 }
 
 /// Runs the script and records what it left, however it ended.
@@ -75,14 +71,19 @@ pub(super) async fn execute(stage: &ScriptStage, at: &At<'_>) -> Result<Ran, Tro
     };
     let message = execution.commit_message(at.path, &[("Sandbox", &report.policy)]);
     let keep = Keep { message: &message, max_bytes: execution.manifest.limits.disk };
-    let kept = execution.workspace.keep(execution.world, execution.run, desk, keep).await?;
+    let kept = match execution.workspace.keep(execution.world, execution.run, desk, keep).await {
+        Ok(kept) => Some(kept),
+        // How the program ended says more than that its files are too many.
+        Err(_) if report.end != JailEnd::Exited(0) => None,
+        Err(failure) => return Err(failure.into()),
+    };
     let usage = StageUsage {
         calls: Vec::new(),
         cpu_micros: u64::try_from(report.cpu.as_micros()).unwrap_or(u64::MAX),
         memory_peak: report.memory_peak,
         sandbox: Some(report.policy),
     };
-    Ok(Ran { end: report.end, stdout, stderr, usage, kept, taint: at.context.taint() })
+    Ok(Ran { end: report.end, stdout, stderr, usage, kept, taint: taint(stage, at)? })
 }
 
 async fn jailed(
@@ -121,6 +122,15 @@ fn jail(stage: &ScriptStage, at: &At<'_>, desk: &Desk) -> Result<JailSpec, Troub
         limits: at.run.manifest.limits.clone(),
         network: Network::None,
     })
+}
+
+/// Who could have written what a script makes: whoever wrote anything that it was given.
+fn taint(stage: &ScriptStage, at: &At<'_>) -> Result<Taint, Trouble> {
+    let mut taint = at.context.taint();
+    for template in stage.env.values().chain(&stage.input).chain(&stage.working_directory) {
+        taint = taint.with(template.evaluate(at.context)?.taint);
+    }
+    Ok(taint)
 }
 
 fn environment(stage: &ScriptStage, at: &At<'_>) -> Result<BTreeMap<String, String>, Trouble> {

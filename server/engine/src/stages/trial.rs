@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::run::Failure;
-use manifest::model::Retry as Policy;
+use manifest::model::{Retry as Policy, StageKind};
 use ports::Retry;
 
 use super::{At, Ended, Trouble};
@@ -12,7 +12,9 @@ use crate::report::span;
 /// Runs a stage until it succeeds, waits, or has been tried often enough. An author who asks for
 /// retries gets them for every failure; without, a stage is never run twice by itself.
 pub(crate) async fn tried(at: &At<'_>) -> Ended {
-    let policy = at.stage.retry;
+    // The journal has what the first try made, and a called run has ended: neither can be tried anew.
+    let once = matches!(at.stage.kind, StageKind::Foreach(_) | StageKind::Daemon(_));
+    let policy = if once { Policy::default() } else { at.stage.retry };
     let mut usage = domain::stage::StageUsage::default();
     for attempt in 0..=policy.limit {
         let mut made = match within(at, at.stage.timeout).await {

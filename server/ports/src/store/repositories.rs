@@ -42,7 +42,8 @@ pub trait Repositories {
 
     /// Records that a branch moved, what that made of daemons, and the event of it, all or nothing,
     /// and only if the branch is still recorded where the caller believes it is. An identical revision
-    /// (same daemon, branch, commit) that is there already stays.
+    /// (same daemon, branch, commit) that is there already stays. On a branch that is gone nothing is
+    /// current any more.
     async fn branch_advance(&self, advance: &BranchAdvance) -> Result<Advanced, StoreError>;
 
     /// The newest revision of a daemon on a branch, removed ones too.

@@ -91,6 +91,7 @@ macro_rules! store_behaviours {
                 a_branch_is_moved_by_one_of_many,
                 an_advance_wakes_who_waits_for_events;
             revisions:
+                nothing_is_current_on_a_branch_that_is_gone,
                 the_newest_revision_is_current,
                 going_back_makes_the_old_revision_current,
                 a_removed_daemon_is_current_as_removed,

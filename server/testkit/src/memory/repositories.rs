@@ -220,6 +220,9 @@ impl State {
             self.currents.insert(key, revision.id);
             self.revisions.entry(revision.id).or_insert(revision);
         }
+        if advance.to.is_none() {
+            self.currents.retain(|(of, _, on), _| *of != advance.repository || *on != advance.branch);
+        }
         if let Some(event) = &advance.event {
             self.keep_event(event, None);
         }

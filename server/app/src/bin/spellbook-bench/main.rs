@@ -11,8 +11,6 @@ mod server;
 
 use std::process::ExitCode;
 
-use figure::Figure;
-
 /// What can be measured.
 const AREAS: [&str; 4] = ["sandbox", "git", "manifest", "server"];
 

@@ -41,6 +41,22 @@ async fn current(store: &dyn Store, repository: &Repository, daemon: &str, branc
     store.revision_current(repository.id, &daemon, &branch).await.expect(ANSWERS)
 }
 
+/// On a branch that is gone nothing is current, nothing waits for events; the history stays.
+pub async fn nothing_is_current_on_a_branch_that_is_gone(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let repository = scene.repository().await;
+    let revision = build::revision(clock, &repository, "review", 1);
+    deployed(scene, 1, std::slice::from_ref(&revision)).await;
+    let gone = advance(&repository, Some(1), None, clock);
+    assert_eq!(store.branch_advance(&gone).await.expect(ANSWERS), Advanced::Recorded);
+
+    assert_eq!(current(store, &repository, "review", "main").await, None);
+    let main = build::name("main");
+    assert_eq!(store.revision_currents(repository.id, &main).await.expect(ANSWERS), []);
+    assert_eq!(store.revision_triggered(repository.id, &main, EventKind::Push).await.expect(ANSWERS), []);
+    assert_eq!(store.revision_get(revision.id).await.expect(ANSWERS), Some(revision));
+}
+
 /// The newest revision of a daemon on a branch is its current one; other branches have their own.
 pub async fn the_newest_revision_is_current(store: &dyn Store, clock: &FixedClock) {
     let scene = Scene::set(store, clock).await;
