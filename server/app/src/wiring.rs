@@ -41,6 +41,8 @@ pub struct Wired {
 #[derive(Debug)]
 pub struct JailPlace {
     directory: PathBuf,
+    /// Where the workspaces of this process are; empty at the start.
+    workspaces: PathBuf,
     _lock: File,
 }
 
@@ -48,12 +50,22 @@ impl JailPlace {
     /// So many processes may work on one data directory.
     const MOST: usize = 64;
 
-    fn claim(root: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(root)?;
+    fn claim(data: &Path) -> anyhow::Result<Self> {
+        let root = data.join("jails");
+        std::fs::create_dir_all(&root)?;
         for number in 0..Self::MOST {
             let lock = File::create(root.join(format!("{number}.lock")))?;
             match lock.try_lock() {
-                Ok(()) => return Ok(Self { directory: root.join(number.to_string()), _lock: lock }),
+                Ok(()) => {
+                    let workspaces = data.join("work").join(number.to_string());
+                    // What is there was left by a holder that was killed; its runs begin anew from git.
+                    if let Err(error) = std::fs::remove_dir_all(&workspaces)
+                        && error.kind() != std::io::ErrorKind::NotFound
+                    {
+                        tracing::warn!(%error, "workspaces of an earlier life could not be removed");
+                    }
+                    return Ok(Self { directory: root.join(number.to_string()), workspaces, _lock: lock });
+                }
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => return Err(error.into()),
             }
@@ -90,7 +102,7 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
     let tools = Tools::from_environment(tools::variable);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data.join("spellbook.db")).await?);
-    let place = JailPlace::claim(&data.join("jails"))?;
+    let place = JailPlace::claim(&data)?;
     let git = Git::open(git_config(&data, &tools)?)?;
     let source = Arc::new(git.clone());
     let gateway = Arc::new(gateway(config, &tools, Arc::clone(&clock))?);
@@ -101,7 +113,7 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
         SecretSource::Environment => Arc::new(EnvironmentSecrets),
     };
     let forge = HostedForge { store: Arc::clone(&store), source: source.clone(), clock: Arc::clone(&clock) };
-    let mut settings = Settings::new(data.join("work"));
+    let mut settings = Settings::new(place.workspaces.clone());
     settings.ceiling = config.ceiling();
     settings.remotes = config.remote_policy();
     if let Some(seconds) = config.remotes.poll_seconds {

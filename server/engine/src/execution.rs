@@ -265,7 +265,6 @@ impl Execution<'_> {
 
     /// Stores the stage's lines and its entry, in that order: an entry never precedes its log.
     async fn record(&self, record: &StageRecord) -> Result<Fenced, StoreError> {
-        self.spend(record.usage.cost());
         if self.log.flush().await? == Fenced::Lost {
             return Ok(Fenced::Lost);
         }
@@ -277,7 +276,8 @@ impl Execution<'_> {
         self.workspace.differs(self.world, self.run, snapshot).await.ok()
     }
 
-    fn spend(&self, cost: NanoUsd) {
+    /// Counts what a call of a model cost.
+    pub(crate) fn spend(&self, cost: NanoUsd) {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         *spent = spent.plus(cost);
     }

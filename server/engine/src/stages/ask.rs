@@ -37,6 +37,12 @@ pub(super) async fn ask(stage: &PromptStage, asked: Asked, at: &At<'_>) -> Made 
     let (sender, receiver) = mpsc::channel(WAITING);
     let asking = at.run.world.models.ask(question, sender, at.cancel.clone());
     let (answer, ()) = tokio::join!(asking, log(at, receiver));
+    let calls = match &answer {
+        Ok(answer) => &answer.calls,
+        Err(error) => &error.calls,
+    };
+    // At once, so that the next try, or a stage beside this one, knows what is left.
+    at.run.spend(calls.iter().map(|call| call.cost).sum());
     match answer {
         Ok(answer) => {
             let json = answer.json.unwrap_or_else(|| Json::from(answer.text.trim()));

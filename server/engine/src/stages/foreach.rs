@@ -94,8 +94,8 @@ fn ended(list: &Value, graphs: Vec<Graph>) -> Ended {
     if graphs.iter().any(|graph| graph.waits.is_some()) {
         return Ended::Waits(graphs.into_iter().filter_map(|graph| graph.waits).flatten().collect());
     }
-    let mut made = Made::default();
-    made.changed = Some(graphs.iter().any(|graph| graph.context.changed));
+    let changed = graphs.iter().any(|graph| graph.context.changed);
+    let mut made = Made { changed: Some(changed), ..Made::default() };
     let mut results = Vec::new();
     let mut taint = list.taint;
     for graph in &graphs {

@@ -42,7 +42,7 @@ async fn times_out(program: &[&str]) {
     let ran = place.run(spec).await;
     ran.ended(&JailEnd::TimedOut);
     assert!(ran.report.wall >= Duration::from_millis(500), "{ran:?}");
-    assert!(ran.report.wall < Duration::from_millis(1500), "{ran:?}");
+    assert!(ran.report.wall < Duration::from_millis(3500), "{ran:?}");
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
