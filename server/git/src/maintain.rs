@@ -18,6 +18,9 @@ const MOST_LOOSE: usize = 27;
 
 /// Locks are held for milliseconds; one that is so old has lost its owner.
 const STALE_LOCK: Duration = Duration::from_secs(60);
+/// The same for refs that only this server moves, one at a time: a run goes on under another worker as
+/// soon as its lease has lapsed, and must find its ref free.
+const STALE_OWN_LOCK: Duration = Duration::from_secs(5);
 /// No push and no fetch takes so long.
 const STALE_OBJECTS: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -28,18 +31,19 @@ pub(crate) fn sweep(repository: &Path) -> Result<(), SourceError> {
     let now = tempfile::tempfile_in(repository.join("objects")).and_then(|file| file.metadata()?.modified());
     let now = now.doing("reading the time of the disk")?;
     remove_old(repository, now, STALE_LOCK, &|name| name.ends_with(".lock"));
-    remove_locks(&repository.join("refs"), now);
+    remove_locks(&repository.join("refs"), now, STALE_LOCK);
+    remove_locks(&repository.join("refs/spellbook"), now, STALE_OWN_LOCK);
     let is_incoming = |name: &str| name.starts_with("incoming-") || name.starts_with("tmp_");
     remove_old(&repository.join("objects"), now, STALE_OBJECTS, &is_incoming);
     remove_old(&repository.join("objects/pack"), now, STALE_OBJECTS, &|name| name.starts_with("tmp_"));
     Ok(())
 }
 
-fn remove_locks(directory: &Path, now: SystemTime) {
-    remove_old(directory, now, STALE_LOCK, &|name| name.ends_with(".lock"));
+fn remove_locks(directory: &Path, now: SystemTime, age: Duration) {
+    remove_old(directory, now, age, &|name| name.ends_with(".lock"));
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_locks(&entry.path(), now);
+            remove_locks(&entry.path(), now, age);
         }
     }
 }
