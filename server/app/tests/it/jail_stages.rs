@@ -303,9 +303,9 @@ fn a_cancelled_run_ends_once() {
     let (status, answer) = cancel(&house, &queued);
     assert_eq!((status, &answer["status"]), (200, &json!("cancelled")), "it was only queued");
 
-    for _ in 0..2 {
-        assert_eq!(cancel(&house, &running).0, 202);
-    }
+    assert_eq!(cancel(&house, &running).0, 202);
+    // It may have ended by now; asked twice it ends once either way.
+    assert!([202, 409].contains(&cancel(&house, &running).0));
     let end = end_of(&house, &running);
     end.check("cancelled", None, "cancelled by admin");
     assert_eq!(end.statuses(), BTreeMap::from([("Wait", "cancelled")]));
