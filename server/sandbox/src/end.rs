@@ -72,9 +72,16 @@ pub(crate) fn tell(signs: &Signs, program: &str) -> Result<JailEnd, SandboxError
             signal => JailEnd::Signalled(signal),
         }
     } else {
-        JailEnd::Exited(libc::WEXITSTATUS(status))
+        match libc::WEXITSTATUS(status) {
+            // What a shell says of a child that such a file ended; the disk may count it only later.
+            PAST_QUOTA => JailEnd::DiskFull,
+            status => JailEnd::Exited(status),
+        }
     })
 }
+
+/// 128 and SIGXFSZ (POSIX shell, 2.8.2).
+const PAST_QUOTA: i32 = 128 + libc::SIGXFSZ;
 
 fn not_executed(program: &str, error: i32) -> SandboxError {
     let why = std::io::Error::from_raw_os_error(error);
