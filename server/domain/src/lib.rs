@@ -12,6 +12,7 @@ pub mod name;
 pub mod time;
 
 pub mod money;
+pub mod purse;
 
 pub mod repository;
 pub mod revision;

@@ -13,6 +13,7 @@ pub mod smart_http;
 pub mod source;
 
 pub mod models;
+pub mod proxy;
 pub mod sandbox;
 pub mod web;
 

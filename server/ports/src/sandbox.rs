@@ -1,7 +1,10 @@
 //! A place where a program can do no harm.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -68,10 +71,26 @@ pub struct JailSpec {
 }
 
 /// What a jail can reach.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Network {
     /// Nothing, not even a name server.
     None,
+    /// One address of its own, [`DOOR`], behind which the server stands; else nothing.
+    Door(Arc<dyn Door>),
+}
+
+/// Where a jail's programs find the door: an address of the jail's own network, which is nobody else's.
+pub const DOOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Whoever stands behind the door of one jail.
+pub trait Door: std::fmt::Debug + Send + Sync {
+    /// Takes over the listener on [`DOOR`], before the jail's program starts. Nothing that connects to
+    /// it comes from anywhere but this jail. What is returned is dropped when nothing of the jail is
+    /// left, and closes the door then.
+    ///
+    /// # Errors
+    /// When it cannot be served; the jail is not made then.
+    fn open(&self, listener: TcpListener) -> io::Result<Box<dyn Send>>;
 }
 
 /// A piece of what a program wrote.

@@ -23,7 +23,7 @@ const ARGUMENT_MOST: usize = 128 << 10;
 /// # Errors
 /// [`SandboxError::Refused`], in words for whoever asked.
 pub(crate) fn check(spec: &JailSpec, ceiling: &Limits) -> Result<(), SandboxError> {
-    let Network::None = spec.network;
+    refuse(matches!(spec.network, Network::Door(_)), || "this sandbox has no door yet".to_owned())?;
     refuse(!is_name(&spec.name), || format!("`{}` is no name for a jail", spec.name))?;
     refuse(spec.command.first().is_none_or(String::is_empty), || "there is no program to run".to_owned())?;
     let above = spec.limits.above(ceiling);

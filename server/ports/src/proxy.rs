@@ -1,0 +1,71 @@
+//! The server's side of a jail's one door: models for programs that bring their own client, and the
+//! hosts that a daemon may reach.
+
+use std::sync::Arc;
+
+use domain::purse::Purse;
+use domain::stage::ModelUsage;
+use secrecy::SecretString;
+
+use crate::sandbox::Door;
+
+/// Admits programs in jails to models and hosts. Everything that passes is metered; keys stay here.
+pub trait Proxy: std::fmt::Debug + Send + Sync {
+    /// Admits the programs of one jail, until the visit ends.
+    fn admit(&self, guest: Guest) -> Arc<dyn Visit>;
+}
+
+/// Whose programs are admitted, and to what.
+#[derive(Debug, Clone)]
+pub struct Guest {
+    /// Tells guests apart in logs.
+    pub name: String,
+    /// The models that may be asked, by any name that the catalogue or the operator knows; a program
+    /// may name one of these or what its provider calls it. None admits to no model at all.
+    pub models: Vec<String>,
+    /// What calls of models are paid from.
+    pub purse: Purse,
+    /// The most calls of models, retries by the program included; `None` has no bound.
+    pub most_calls: Option<u32>,
+    /// Tools that run at the provider and reach the web from there (web search, code execution, remote
+    /// MCP servers), by the type that the dialect gives them, without its date: `web_search`.
+    pub provider_tools: Vec<String>,
+    /// Hosts and named sets that may be reached: `api.example.com`, `*.example.com`, `host:8443`.
+    pub allowed: Vec<String>,
+}
+
+/// The time that a jail's programs are admitted.
+pub trait Visit: Door {
+    /// What programs show instead of a key. It is good for this visit's own door only, and dies with it.
+    fn token(&self) -> SecretString;
+
+    /// Ends the visit: no call is taken any more, those under way are broken off at both ends, and
+    /// what they cost is settled. A second time says the same.
+    fn end(&self) -> VisitReport;
+}
+
+/// What passed during a visit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VisitReport {
+    /// Every call of a model, failed ones too.
+    pub calls: Vec<ModelUsage>,
+    /// Every host that was reached or asked for, in the order of the first time.
+    pub hosts: Vec<HostTraffic>,
+}
+
+/// What passed between a jail and one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostTraffic {
+    /// Its name as the program wrote it, in lower case.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Requests and tunnels, refused ones too.
+    pub requests: u64,
+    /// Bytes towards it.
+    pub sent: u64,
+    /// Bytes from it.
+    pub received: u64,
+    /// Why it was refused, the last time that it was.
+    pub refused: Option<String>,
+}
