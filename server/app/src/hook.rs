@@ -168,6 +168,7 @@ async fn review(world: &World, git: &git::Git, question: &Question) -> Answer {
 
 async fn received(world: &World, question: &Question) -> Answer {
     let pushed = Pushed {
+        branches: question.input.updates.iter().filter_map(|update| update.branch()).collect(),
         actor: Some(Actor { name: question.user.clone(), role: Some("write".to_owned()), bot: false }),
         skip_runs: question
             .input

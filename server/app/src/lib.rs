@@ -17,6 +17,7 @@ mod demo;
 mod hook;
 mod loops;
 mod smart_http;
+mod upkeep;
 
 pub mod clock;
 pub mod config;

@@ -11,7 +11,7 @@ use engine::dispatch::DispatchOutcome;
 use engine::intake::IntakeOutcome;
 use engine::outbox::OutboxOutcome;
 use engine::schedule::Struck;
-use engine::watch::WatchOutcome;
+use engine::watch::{WatchOutcome, Watching};
 use engine::work::WorkOutcome;
 use ports::store::{StoreError, Topic};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,8 @@ use tokio_util::task::TaskTracker;
 
 /// How long a loop waits without a hint: another server may have written.
 const LOOK: Duration = Duration::from_secs(1);
+/// How many remotes are looked at at once.
+const WATCHERS: usize = 4;
 /// How long a loop waits after an error.
 const AFTER_ERROR: Duration = Duration::from_millis(500);
 
@@ -42,9 +44,14 @@ pub(crate) fn serve(running: Running<'_>) {
     spawn("outbox", Topic::Outbox, running, |world| async move {
         Ok(step(engine::outbox::next(&world).await? != OutboxOutcome::Empty))
     });
-    spawn("watch", Topic::Events, running, |world| async move {
-        Ok(step(engine::watch::next(&world).await? != WatchOutcome::Empty))
-    });
+    let watching = Watching::default();
+    for _ in 0..WATCHERS {
+        let watching = watching.clone();
+        spawn("watch", Topic::Events, running, move |world| {
+            let watching = watching.clone();
+            async move { Ok(step(engine::watch::next(&world, &watching).await? != WatchOutcome::Empty)) }
+        });
+    }
     let (world, stop) = (Arc::clone(running.world), running.stop.clone());
     running.tasks.spawn(async move {
         let mut struck = Struck::default();

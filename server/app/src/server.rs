@@ -9,9 +9,8 @@ use anyhow::Context;
 use domain::access::{Account, Role, Token};
 use domain::id::{AccountId, TokenId};
 use engine::World;
-use engine::reconcile::Pushed;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use ports::store::{Page, Recorded};
+use ports::store::Recorded;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -22,14 +21,13 @@ use crate::config::Config;
 use crate::hook::HookSocket;
 use crate::loops::{self, Running};
 use crate::smart_http::GitBackend;
+use crate::upkeep;
 use crate::wiring::{self, JailPlace, SecretSource, Wired};
 
 /// Where the server listens when nobody says.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7717";
 /// The name of the first account.
 const ADMINISTRATOR: &str = "admin";
-/// How often hosted repositories are compared with what is recorded of them.
-const RECONCILE: Duration = Duration::from_secs(60);
 /// How long work that is under way may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -88,6 +86,7 @@ impl Server {
         let socket = HookSocket::bind()?;
         let program = std::env::current_exe().context("this program's own path is not known")?;
         let backend = GitBackend { backend: git.http(), hooks: socket.environment(&program) };
+        tasks.spawn(upkeep::maintain(Arc::clone(&world), git.clone(), stop.clone()));
         tasks.spawn(socket.serve(Arc::clone(&world), git, tasks.clone(), stop.clone()));
         loops::serve(running);
         let slots = match plan.roles {
@@ -146,15 +145,7 @@ fn recover(running: Running<'_>, slots: usize) {
     running.tasks.spawn(async move {
         sweep(&world).await;
         loops::work(slots, Running { world: &world, tasks: &tasks, stop: &stop });
-        // A push that was accepted and not recorded, because its client or the store went away, waits no
-        // longer than this.
-        while !stop.is_cancelled() {
-            reconcile_all(&world).await;
-            tokio::select! {
-                () = tokio::time::sleep(RECONCILE) => {}
-                () = stop.cancelled() => {}
-            }
-        }
+        upkeep::reconcile(world, stop).await;
     });
 }
 
@@ -165,20 +156,6 @@ async fn sweep(world: &World) {
         }
         Ok(_) => {}
         Err(error) => tracing::error!(%error, "what an earlier life left cannot be ended"),
-    }
-}
-
-async fn reconcile_all(world: &World) {
-    let mut page = Page::first(100);
-    while let Ok(repositories) = world.store.repository_list(&page).await {
-        let Some(last) = repositories.last() else { return };
-        page.after = Some(last.id.uuid());
-        for repository in &repositories {
-            if let Err(error) = engine::reconcile::repository(world, repository.id, &Pushed::default()).await
-            {
-                tracing::warn!(repository = %repository.path, %error, "not reconciled");
-            }
-        }
     }
 }
 

@@ -74,7 +74,7 @@ pub async fn review(world: &World, push: &Push) -> Result<Review, Refusal> {
             Some(from) => Some(from.clone()),
             None => fork_base(world, &repository, &update.branch).await?,
         };
-        let changed = survey.changed(base.as_ref()).await?;
+        let changed = survey.changed(base.as_ref()).await?.daemons;
         let verdict = BranchReview { branch: &update.branch, role, survey: &survey, changed: &changed };
         review.accepted &= verdict.accepted();
         verdict.describe(&mut review.text);
@@ -170,7 +170,7 @@ impl BranchReview<'_> {
 pub async fn received(world: &World, repository: RepositoryId, pushed: &Pushed) -> Result<String, Refusal> {
     let reconciled = reconcile::repository(world, repository, pushed).await?;
     let mut text = String::new();
-    for branch in &reconciled.branches {
+    for branch in reconciled.branches.iter().filter(|moved| pushed.branches.contains(&moved.branch)) {
         describe_move(world, repository, branch, &mut text).await?;
     }
     if pushed.skip_runs && !text.is_empty() {

@@ -218,12 +218,10 @@ pub async fn next(world: &World) -> Result<IntakeOutcome, StoreError> {
 }
 
 async fn look_soon(world: &World, delivery: &Delivery) -> Result<String, StoreError> {
-    let Some(repository) = world.store.repository_get(delivery.repository).await? else {
+    if world.store.repository_get(delivery.repository).await?.is_none() {
         return Ok("the repository is gone".to_owned());
-    };
-    let mut sync = repository.sync;
-    sync.due_at = Some(world.clock.now());
-    world.store.repository_synced(delivery.repository, &sync, None).await?;
+    }
+    world.store.repository_hint(delivery.repository, world.clock.now()).await?;
     Ok("the repository is looked at next".to_owned())
 }
 

@@ -104,7 +104,7 @@ pub async fn merge(
     // A crash between the branch and this line heals: merged again, the branch already holds the head.
     world.store.proposal_settle(proposal.id, &status, world.clock.now()).await?;
     let actor = domain::event::Actor { name: by.to_owned(), role: Some("write".to_owned()), bot: false };
-    let pushed = Pushed { actor: Some(actor), skip_runs: false };
+    let pushed = Pushed { branches: vec![proposal.base.clone()], actor: Some(actor), skip_runs: false };
     reconcile::repository(world, repository.id, &pushed).await?;
     get(world, repository.id, number).await
 }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::event::{Actor, Event, EventKind};
 use domain::id::{EventId, RepositoryId, RevisionId};
 use domain::name::{Branch, Commit};
-use domain::repository::{BranchRole, Repository, Sync, SyncStatus};
-use domain::revision::{Revision, RevisionContent};
+use domain::repository::{BranchRole, Origin, Repository, Sync, SyncStatus};
+use domain::revision::Revision;
 use domain::value::Taint;
 use manifest::Spellbook;
 use ports::source::{CommitInfo, View};
@@ -15,7 +15,7 @@ use ports::store::repositories::{Advanced, BranchAdvance};
 use serde_json::{Value as Json, json};
 
 use crate::refusal::Refusal;
-use crate::survey::{Survey, Surveyed};
+use crate::survey::{Changed, Survey, Surveyed};
 use crate::world::World;
 
 /// So many commits of one push become revisions of their own; of a longer one the newest.
@@ -27,18 +27,28 @@ const MOST_SHOWN: usize = 100;
 /// So often a branch that moves under our hands is looked at anew.
 const MOST_TRIES: usize = 5;
 
-/// What is known of the push that brought the commits.
+/// What is known of the push that brought the commits; by default nothing, as it was seen from afar.
 #[derive(Debug, Clone, Default)]
 pub struct Pushed {
-    /// Who pushed; `None` when it was seen from afar.
+    /// The branches that it moved. Others may have moved as well, by somebody else's push.
+    pub branches: Vec<Branch>,
+    /// Who pushed.
     pub actor: Option<Actor>,
     /// Whether the push said that it starts no runs.
     pub skip_runs: bool,
 }
 
+impl Pushed {
+    fn moved(&self, branch: &Branch) -> bool {
+        self.branches.contains(branch)
+    }
+}
+
 /// What reconciling made.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reconciled {
+    /// Whether everything that is deployed can run.
+    pub status: SyncStatus,
     /// Each branch that moved, with the daemons that the move changed.
     pub branches: Vec<BranchMove>,
 }
@@ -54,20 +64,6 @@ pub struct BranchMove {
     pub to: Option<Commit>,
     /// The newest revision of each daemon that the move changed.
     pub revisions: Vec<Revision>,
-}
-
-impl Reconciled {
-    /// Whether everything that moved can run.
-    pub fn status(&self) -> SyncStatus {
-        let invalid = |revision: &Revision| matches!(revision.content, RevisionContent::Invalid { .. });
-        let broken =
-            |branch: &&BranchMove| branch.role == BranchRole::Deploy && branch.revisions.iter().any(invalid);
-        if self.branches.iter().any(|branch| broken(&branch)) {
-            SyncStatus::Invalid
-        } else {
-            SyncStatus::Synced
-        }
-    }
 }
 
 /// Brings the picture of one repository up to date.
@@ -103,16 +99,18 @@ pub async fn repository(world: &World, id: RepositoryId, pushed: &Pushed) -> Res
     );
     // The deploy branches first: forks are told apart from them.
     moved.sort_by_key(|(branch, _)| (role(branch) != BranchRole::Deploy, branch.clone()));
-    let mut reconciled = Reconciled::default();
+    let mut branches = Vec::new();
     for (branch, _) in moved {
         let role = role(&branch);
         if role == BranchRole::Ignored && !known(&branch) {
             continue;
         }
-        reconciled.branches.extend(follow(world, &repository, branch, role, pushed).await?);
+        branches.extend(follow(world, &repository, branch, role, pushed).await?);
     }
-    record_status(world, &repository, &reconciled).await?;
-    Ok(reconciled)
+    let is_broken = rules.is_none() || world.store.revision_any_invalid(id).await?;
+    let status = if is_broken { SyncStatus::Invalid } else { SyncStatus::Synced };
+    record_status(world, &repository, status).await?;
+    Ok(Reconciled { status, branches })
 }
 
 /// The rules about branches: those of the default branch, so that no other branch can change them.
@@ -163,10 +161,13 @@ async fn follow(
             Some(to) => world.source.line(repository.id, step.base.as_ref(), to, MOST_COMMITS).await?,
             None => Vec::new(),
         };
-        let revisions = step.revisions(&line).await?;
+        let made = step.make(&line).await?;
+        let skip = pushed.moved(&branch) && pushed.skip_runs;
         let event = match (&to, role) {
-            (Some(to), BranchRole::Deploy) if !pushed.skip_runs && from.as_ref() != Some(to) => {
-                Some(step.event(from.as_ref(), to, &line, pushed).await?)
+            (Some(to), BranchRole::Deploy) if !skip && from.as_ref() != Some(to) => {
+                let paths = step.paths(to, made.paths).await?;
+                let actor = pushed.actor.clone().filter(|_| pushed.moved(&branch));
+                Some(step.event(Move { from: from.as_ref(), to, line: &line }, paths, actor).await?)
             }
             _ => None,
         };
@@ -176,13 +177,13 @@ async fn follow(
             role,
             from,
             to: to.clone(),
-            revisions: revisions.clone(),
+            revisions: made.revisions.clone(),
             event,
             at: world.clock.now(),
         };
         match world.store.branch_advance(&advance).await? {
             Advanced::Recorded => {
-                return Ok(Some(BranchMove { branch, role, to, revisions: newest(revisions) }));
+                return Ok(Some(BranchMove { branch, role, to, revisions: newest(made.revisions) }));
             }
             Advanced::Stale { .. } => {}
         }
@@ -190,6 +191,21 @@ async fn follow(
     let message =
         format!("{branch} of {} moves faster than it can be followed; it is tried again", repository.path);
     Err(Refusal { kind: crate::RefusalKind::Unavailable, code: "branch_moving", message })
+}
+
+/// What the commits of a line made.
+#[derive(Default)]
+struct Made {
+    revisions: Vec<Revision>,
+    /// What a line of one commit changed: looking is dear in a large tree, and is not done twice.
+    paths: Option<Vec<String>>,
+}
+
+/// Where a branch went.
+struct Move<'a> {
+    from: Option<&'a Commit>,
+    to: &'a Commit,
+    line: &'a [Commit],
 }
 
 /// One move of one branch.
@@ -203,22 +219,20 @@ struct Step<'a> {
 
 impl Step<'_> {
     /// The revisions that the commits of a line make, oldest first.
-    async fn revisions(&self, line: &[Commit]) -> Result<Vec<Revision>, Refusal> {
+    async fn make(&self, line: &[Commit]) -> Result<Made, Refusal> {
         let view = View::of(self.repository.id);
         let mut before = self.base.clone();
-        let mut revisions = Vec::new();
+        let mut made = Made::default();
         for commit in line {
             let survey = Survey::at(self.world, self.repository, view.clone(), commit).await?;
-            let changed = match &before {
-                Some(before) => survey.changed(Some(before)).await?,
-                None => survey.all().await?,
-            };
+            let Changed { daemons: changed, paths } = survey.changed(before.as_ref()).await?;
+            made.paths = Some(paths).filter(|_| line.len() == 1);
             let there: BTreeSet<_> =
                 changed.iter().filter(|daemon| !daemon.is_removed()).filter_map(Surveyed::id).collect();
             // A daemon that moved to another directory is gone from one and there in the other.
             let moved =
                 |daemon: &&Surveyed| daemon.is_removed() && daemon.id().is_some_and(|id| there.contains(&id));
-            revisions.extend(
+            made.revisions.extend(
                 changed
                     .iter()
                     .filter(|daemon| !moved(daemon))
@@ -226,7 +240,17 @@ impl Step<'_> {
             );
             before = Some(commit.clone());
         }
-        Ok(revisions)
+        Ok(made)
+    }
+
+    /// The paths that the whole move changed.
+    async fn paths(&self, to: &Commit, known: Option<Vec<String>>) -> Result<Vec<String>, Refusal> {
+        if let Some(paths) = known {
+            return Ok(paths);
+        }
+        let view = View::of(self.repository.id);
+        let changes = self.world.source.changes(&view, self.base.as_ref(), to).await?;
+        Ok(changes.into_iter().map(|change| change.path).collect())
     }
 
     fn revision(&self, daemon: &Surveyed, commit: &Commit) -> Option<Revision> {
@@ -243,17 +267,14 @@ impl Step<'_> {
 
     async fn event(
         &self,
-        from: Option<&Commit>,
-        to: &Commit,
-        line: &[Commit],
-        pushed: &Pushed,
+        Move { from, to, line }: Move<'_>,
+        mut paths: Vec<String>,
+        actor: Option<Actor>,
     ) -> Result<Event, Refusal> {
-        let changes =
-            self.world.source.changes(&View::of(self.repository.id), self.base.as_ref(), to).await?;
-        let paths: Vec<String> = changes.into_iter().take(MOST_PATHS).map(|change| change.path).collect();
+        paths.truncate(MOST_PATHS);
         let shown = &line[line.len().saturating_sub(MOST_SHOWN)..];
         let commits = self.world.source.describe(self.repository.id, shown).await?;
-        let actor = pushed.actor.clone().unwrap_or_else(Actor::server);
+        let actor = actor.unwrap_or_else(Actor::server);
         Ok(Event {
             id: EventId::new(self.world.clock.unique()),
             repository: self.repository.id,
@@ -297,16 +318,12 @@ fn newest(revisions: Vec<Revision>) -> Vec<Revision> {
     by_daemon.into_values().collect()
 }
 
-/// A hosted repository has no remote that could be away, so its status is known here and now.
-async fn record_status(
-    world: &World,
-    repository: &Repository,
-    reconciled: &Reconciled,
-) -> Result<(), Refusal> {
-    if reconciled.branches.is_empty() && repository.sync.status == SyncStatus::Synced {
+/// A hosted repository has no remote that could be away, so its status is known here and now; that of a
+/// watched one is recorded by whoever looks at its remote.
+async fn record_status(world: &World, repository: &Repository, status: SyncStatus) -> Result<(), Refusal> {
+    if repository.origin != Origin::Hosted || repository.sync.status == status {
         return Ok(());
     }
-    let status = if reconciled.branches.is_empty() { repository.sync.status } else { reconciled.status() };
     let sync = Sync { status, message: None, checked_at: Some(world.clock.now()), ..repository.sync.clone() };
-    Ok(world.store.repository_synced(repository.id, &sync, None).await?)
+    Ok(world.store.repository_synced(repository.id, &sync).await?)
 }

@@ -1,6 +1,7 @@
 //! Surveys: which daemons a commit holds, which ones it changed, and what is wrong with them. The same
 //! code for a push that is not accepted yet, for a branch that moved, and for an address.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -8,16 +9,14 @@ use domain::files::File;
 use domain::name::{Commit, DaemonId, Digest};
 use domain::repository::Repository;
 use domain::revision::{DaemonSummary, RevisionContent};
-use manifest::discover::{Layout, MANIFESTS};
+use manifest::discover::{Layout, MANIFESTS, SPELLBOOKS};
 use manifest::{Checked, DaemonSource, Diagnostic, Manifest, Rules, Spellbook, Style};
 use ports::source::{Directory, ReadBounds, SourceError, View};
 
 use crate::world::World;
 
-/// The repository's own file.
-const SPELLBOOK: &str = "spellbook.yaml";
 /// How much of a daemon's directory is read: what is larger is no prompt and no manifest.
-const BOUNDS: ReadBounds = ReadBounds { max_bytes: 1 << 20, max_files: 2_000 };
+const BOUNDS: ReadBounds = ReadBounds { max_bytes: 1 << 20, max_files: 2_000, max_total: 16 << 20 };
 /// How many directories are read at once, so that memory stays bounded whatever a push holds.
 const AT_ONCE: usize = 8;
 
@@ -25,12 +24,38 @@ const AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Survey<'a> {
     world: &'a World,
+    repository: &'a Repository,
     view: View,
     commit: Commit,
     layout: Layout,
     /// The repository's own file at this commit, and what is wrong with it.
     pub(crate) spellbook: Checked<Spellbook>,
-    text: Option<Vec<u8>>,
+    own: Option<OwnFile>,
+}
+
+/// The repository's own file, whatever it is.
+#[derive(Debug)]
+struct OwnFile {
+    name: &'static str,
+    file: File,
+}
+
+impl OwnFile {
+    async fn read(world: &World, view: &View, commit: &Commit) -> Result<Option<Self>, SourceError> {
+        for name in SPELLBOOKS {
+            if let Some(file) = world.source.file(view, commit, name, BOUNDS.max_bytes).await? {
+                return Ok(Some(Self { name, file }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        match &self.file {
+            File::Regular(bytes) => String::from_utf8_lossy(bytes),
+            File::Large(_) | File::Symlink | File::Submodule => Cow::Borrowed(""),
+        }
+    }
 }
 
 /// A daemon as a commit has it.
@@ -42,6 +67,15 @@ pub(crate) struct Surveyed {
     pub(crate) directory: String,
     /// What is to be said of it.
     pub(crate) verdict: Verdict,
+}
+
+/// What a commit changed.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    /// Daemons; those that it removed, too.
+    pub(crate) daemons: Vec<Surveyed>,
+    /// Files, sorted.
+    pub(crate) paths: Vec<String>,
 }
 
 /// What is to be said of a daemon.
@@ -93,52 +127,55 @@ impl<'a> Survey<'a> {
     /// Looks at a commit.
     pub(crate) async fn at(
         world: &'a World,
-        repository: &Repository,
+        repository: &'a Repository,
         view: View,
         commit: &Commit,
     ) -> Result<Self, SourceError> {
-        let text = match world.source.file(&view, commit, SPELLBOOK, BOUNDS.max_bytes).await? {
-            Some(File::Regular(bytes)) => Some(bytes),
-            Some(File::Large(_) | File::Symlink | File::Submodule) | None => None,
-        };
-        let spellbook = match &text {
-            Some(bytes) => manifest::check_spellbook(SPELLBOOK, bytes),
+        let own = OwnFile::read(world, &view, commit).await?;
+        let spellbook = match &own {
+            Some(own) => manifest::check_spellbook(own.name, &own.file),
             None => Checked { value: Some(Spellbook::default()), diagnostics: Vec::new() },
         };
         let unchanged = Spellbook::default();
         let layout =
             Layout::new(repository.path.name.as_str(), spellbook.value.as_ref().unwrap_or(&unchanged));
-        Ok(Self { world, view, commit: commit.clone(), spellbook, text, layout })
+        Ok(Self { world, repository, view, commit: commit.clone(), spellbook, own, layout })
     }
 
     /// What is wrong with the repository's own file, as shown to people.
     pub(crate) fn spellbook_problems(&self) -> String {
-        if self.spellbook.diagnostics.is_empty() {
-            return String::new();
+        match &self.own {
+            Some(own) if !self.spellbook.diagnostics.is_empty() => {
+                manifest::render(&self.spellbook.diagnostics, &(own.name, &*own.text()), Style::Plain)
+            }
+            Some(_) | None => String::new(),
         }
-        let text = String::from_utf8_lossy(self.text.as_deref().unwrap_or_default());
-        manifest::render(&self.spellbook.diagnostics, &(SPELLBOOK, &*text), Style::Plain)
     }
 
-    /// Every daemon of the commit.
-    pub(crate) async fn all(&self) -> Result<Vec<Surveyed>, SourceError> {
-        let changes = self.world.source.changes(&self.view, None, &self.commit).await?;
-        let affected = self.layout.affected(changes.iter().map(|change| change.path.as_str()));
-        self.read(affected.directories).await
+    /// The daemons that differ between an earlier commit and this one, or all of them.
+    pub(crate) async fn changed(&self, from: Option<&Commit>) -> Result<Changed, SourceError> {
+        let paths = self.paths_since(from).await?;
+        let affected = self.layout.affected(paths.iter().map(String::as_str));
+        let mut directories = affected.directories;
+        if let Some(from) = from.filter(|_| affected.everything) {
+            // Licences and globs are in the repository's own file: any daemon may differ, and those that
+            // it does not name any more are gone.
+            directories.extend(self.directories().await?);
+            let before = Box::pin(Self::at(self.world, self.repository, self.view.clone(), from)).await?;
+            directories.extend(before.directories().await?);
+        }
+        Ok(Changed { daemons: self.read(directories).await?, paths })
     }
 
-    /// The daemons that differ between an earlier commit and this one; removed ones too. When the
-    /// repository's own file differs, every daemon may: licences and globs are in it.
-    pub(crate) async fn changed(&self, from: Option<&Commit>) -> Result<Vec<Surveyed>, SourceError> {
-        let Some(from) = from else { return self.all().await };
-        let changes = self.world.source.changes(&self.view, Some(from), &self.commit).await?;
-        let affected = self.layout.affected(changes.iter().map(|change| change.path.as_str()));
-        if affected.everything {
-            let whole = self.world.source.changes(&self.view, None, &self.commit).await?;
-            let all = self.layout.affected(whole.iter().map(|change| change.path.as_str()));
-            return self.read(affected.directories.into_iter().chain(all.directories).collect()).await;
-        }
-        self.read(affected.directories).await
+    /// The directories of the commit that may be a daemon's.
+    async fn directories(&self) -> Result<BTreeSet<String>, SourceError> {
+        let paths = self.paths_since(None).await?;
+        Ok(self.layout.affected(paths.iter().map(String::as_str)).directories)
+    }
+
+    async fn paths_since(&self, from: Option<&Commit>) -> Result<Vec<String>, SourceError> {
+        let changes = self.world.source.changes(&self.view, from, &self.commit).await?;
+        Ok(changes.into_iter().map(|change| change.path).collect())
     }
 
     /// One daemon, wherever the layout allows it to be.
@@ -153,7 +190,7 @@ impl<'a> Survey<'a> {
             return Ok(Some(found));
         }
         let elsewhere = self.spellbook.value.as_ref().is_some_and(|spellbook| !spellbook.daemons.is_empty());
-        if elsewhere { Ok(self.all().await?.into_iter().find(there)) } else { Ok(None) }
+        if elsewhere { Ok(self.changed(None).await?.daemons.into_iter().find(there)) } else { Ok(None) }
     }
 
     async fn read(&self, mut directories: BTreeSet<String>) -> Result<Vec<Surveyed>, SourceError> {
@@ -161,8 +198,10 @@ impl<'a> Survey<'a> {
         if directories.contains("") && !self.root_is_daemon().await? {
             directories.remove("");
         }
-        let directories: Vec<String> = directories.into_iter().collect();
-        let mut surveyed = Vec::new();
+        let (directories, others): (Vec<String>, Vec<String>) =
+            directories.into_iter().partition(|directory| self.layout.holds(directory));
+        let mut surveyed: Vec<Surveyed> =
+            others.iter().map(|directory| self.judge(directory, None)).collect();
         for some in directories.chunks(AT_ONCE) {
             let mut read = self.world.source.directories(&self.view, &self.commit, some, BOUNDS).await?;
             for directory in some {

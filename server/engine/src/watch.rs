@@ -1,9 +1,13 @@
 //! Watched repositories: looks at each now and then, sooner when a webhook hints, less often while it
 //! does not answer.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use domain::id::RepositoryId;
 use domain::repository::{Origin, Repository, Sync, SyncStatus};
+use domain::time::Timestamp;
 use ports::source::{Fetched, Remote, SourceError};
 use ports::store::StoreError;
 use secrecy::SecretString;
@@ -25,13 +29,45 @@ pub enum WatchOutcome {
     Empty,
 }
 
-/// Looks at the watched repository that is longest due.
+/// The repositories that watchers of this server look at right now. Clones share it: each looks at
+/// another one, and a remote that takes its time holds up nobody else's.
+#[derive(Debug, Clone, Default)]
+pub struct Watching(Arc<Mutex<BTreeSet<RepositoryId>>>);
+
+impl Watching {
+    /// Takes the first that nobody looks at, until the guard is dropped.
+    fn take(&self, due: Vec<Repository>) -> Option<(Repository, Look<'_>)> {
+        let mut looked_at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let repository = due.into_iter().find(|repository| looked_at.insert(repository.id))?;
+        let look = Look { watching: self, repository: repository.id };
+        Some((repository, look))
+    }
+
+    fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// Somebody looks at a repository.
+struct Look<'w> {
+    watching: &'w Watching,
+    repository: RepositoryId,
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        self.watching.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.repository);
+    }
+}
+
+/// Looks at the watched repository that is longest due and that no other watcher looks at.
 ///
 /// # Errors
 /// When the store does not answer; the repository is still due then.
-pub async fn next(world: &World) -> Result<WatchOutcome, StoreError> {
-    let due = world.store.repository_due(world.clock.now(), 1).await?;
-    let Some(repository) = due.into_iter().next() else { return Ok(WatchOutcome::Empty) };
+pub async fn next(world: &World, watching: &Watching) -> Result<WatchOutcome, StoreError> {
+    let most = u32::try_from(watching.count() + 1).unwrap_or(u32::MAX);
+    let due = world.store.repository_due(world.clock.now(), most).await?;
+    let Some((repository, _look)) = watching.take(due) else { return Ok(WatchOutcome::Empty) };
     look(world, &repository).await.map(WatchOutcome::Looked)
 }
 
@@ -41,6 +77,7 @@ pub async fn next(world: &World) -> Result<WatchOutcome, StoreError> {
 /// When the store does not answer.
 pub async fn look(world: &World, repository: &Repository) -> Result<SyncStatus, StoreError> {
     let Origin::Watched { url, credential } = &repository.origin else { return Ok(repository.sync.status) };
+    let begun = world.clock.now();
     let secret = match credential {
         None => Ok(None),
         Some(name) => world.secrets.secret(repository.id, name).await.map_err(|error| error.to_string()),
@@ -53,16 +90,16 @@ pub async fn look(world: &World, repository: &Repository) -> Result<SyncStatus, 
     match fetched {
         Ok(fetched) => {
             if let Fetched::Updated { default_branch: Some(branch) } = &fetched {
-                world.store.repository_synced(repository.id, &repository.sync, Some(branch)).await?;
+                world.store.repository_default_branch(repository.id, branch).await?;
             }
             // Also when nothing moved: an earlier look may have fetched and not lived to record it.
             let status = match reconcile::repository(world, repository.id, &Pushed::default()).await {
-                Ok(reconciled) => reconciled.status(),
-                Err(error) => return failed(world, repository, &error.to_string()).await,
+                Ok(reconciled) => Ok(reconciled.status),
+                Err(error) => Err(error.to_string()),
             };
-            settle(world, repository, status, None).await
+            settle(world, repository, begun, status).await
         }
-        Err(error) => failed(world, repository, &error.to_string()).await,
+        Err(error) => settle(world, repository, begun, Err(error.to_string())).await,
     }
 }
 
@@ -70,24 +107,26 @@ fn remote(world: &World, url: &str, credential: Option<SecretString>) -> Remote 
     Remote { url: url.to_owned(), credential, policy: world.settings.remotes, timeout: PATIENCE }
 }
 
-async fn failed(world: &World, repository: &Repository, message: &str) -> Result<SyncStatus, StoreError> {
-    tracing::warn!(repository = %repository.path, "not reached: {message}");
-    settle(world, repository, SyncStatus::Unreachable, Some(message.to_owned())).await
-}
-
 async fn settle(
     world: &World,
     repository: &Repository,
-    status: SyncStatus,
-    message: Option<String>,
+    begun: Timestamp,
+    found: Result<SyncStatus, String>,
 ) -> Result<SyncStatus, StoreError> {
-    let now = world.clock.now();
+    let (status, message) = match found {
+        Ok(status) => (status, None),
+        Err(message) => {
+            tracing::warn!(repository = %repository.path, "not reached: {message}");
+            (SyncStatus::Unreachable, Some(message))
+        }
+    };
     let failures =
         if status == SyncStatus::Unreachable { repository.sync.failures.saturating_add(1) } else { 0 };
     let unique = world.clock.unique().as_u128();
-    let due_at = Some(now.after(jittered(wait(world.settings.poll, failures), unique)));
-    let sync = Sync { status, message, checked_at: Some(now), due_at, failures };
-    world.store.repository_synced(repository.id, &sync, None).await?;
+    let due_at = Some(world.clock.now().after(jittered(wait(world.settings.poll, failures), unique)));
+    // From its beginning: what happened on the remote since then may not have been seen.
+    let sync = Sync { status, message, checked_at: Some(begun), due_at, failures };
+    world.store.repository_synced(repository.id, &sync).await?;
     Ok(status)
 }
 

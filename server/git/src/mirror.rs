@@ -15,6 +15,13 @@ use crate::error::{Doing, refused};
 /// How many repositories stay open. An open one holds a few descriptors and its pack indices' maps.
 const MOST_OPEN: usize = 128;
 
+/// How many handles with warm caches wait for the next reader, of all repositories together. Each
+/// keeps objects that were read lately, at most [`CACHES`] of them.
+const MOST_IDLE: usize = 4;
+
+/// What a handle keeps in memory at most: pieces of packs, and whole objects.
+const CACHES: [&str; 2] = ["core.deltaBaseCacheLimit=64m", "gitoxide.objects.cacheLimit=16m"];
+
 /// How many packs an open repository can come to see; gix makes room for them when it opens one.
 /// Housekeeping sets in at a tenth of it.
 const MOST_PACKS: usize = 512;
@@ -28,6 +35,7 @@ pub(crate) struct Mirrors {
     root: PathBuf,
     object_bytes: u64,
     open: Mutex<Open>,
+    idle: Arc<Mutex<Vec<Idle>>>,
 }
 
 #[derive(Debug, Default)]
@@ -36,23 +44,57 @@ struct Open {
     mirrors: HashMap<RepositoryId, (u64, Arc<gix::ThreadSafeRepository>)>,
 }
 
-/// A repository for one thread, with its caches.
+/// A handle that nobody uses at the moment; the one used last is at the end.
+struct Idle {
+    /// The opened repository that it is a handle of: one that was opened anew has new handles.
+    of: Arc<gix::ThreadSafeRepository>,
+    repo: gix::Repository,
+}
+
+impl std::fmt::Debug for Idle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Idle").field("path", &self.repo.path()).finish()
+    }
+}
+
+/// A repository for one thread, with its caches. They outlive it: the next reader of the same
+/// repository finds what this one read.
 pub(crate) struct Mirror {
-    pub(crate) repo: gix::Repository,
-    _directory: Option<TempDir>,
+    /// Always there until it is dropped.
+    repo: Option<gix::Repository>,
+    keeper: Keeper,
+}
+
+/// Who is left with something when a [`Mirror`] is dropped.
+enum Keeper {
+    /// The handle goes back to the others.
+    Idle { of: Arc<gix::ThreadSafeRepository>, idle: Arc<Mutex<Vec<Idle>>> },
+    /// It was for one look only, and so was its directory.
+    Once { _directory: TempDir },
 }
 
 impl std::ops::Deref for Mirror {
     type Target = gix::Repository;
 
     fn deref(&self) -> &gix::Repository {
-        &self.repo
+        self.repo.as_ref().expect("because it is taken out only by `drop`")
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        let (Keeper::Idle { of, idle }, Some(repo)) = (&self.keeper, self.repo.take()) else { return };
+        let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() >= MOST_IDLE {
+            idle.remove(0);
+        }
+        idle.push(Idle { of: Arc::clone(of), repo });
     }
 }
 
 impl Mirrors {
     pub(crate) fn at(root: PathBuf, object_bytes: u64) -> Self {
-        Self { root, object_bytes, open: Mutex::default() }
+        Self { root, object_bytes, open: Mutex::default(), idle: Arc::default() }
     }
 
     pub(crate) fn path(&self, repository: RepositoryId) -> PathBuf {
@@ -88,12 +130,21 @@ impl Mirrors {
     }
 
     pub(crate) fn open(&self, repository: RepositoryId) -> Result<Mirror, SourceError> {
+        let of = self.shared(repository)?;
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let warm = idle.iter().rposition(|one| Arc::ptr_eq(&one.of, &of)).map(|at| idle.remove(at).repo);
+        drop(idle);
+        let repo = warm.unwrap_or_else(|| of.to_thread_local());
+        Ok(Mirror { repo: Some(repo), keeper: Keeper::Idle { of, idle: Arc::clone(&self.idle) } })
+    }
+
+    fn shared(&self, repository: RepositoryId) -> Result<Arc<gix::ThreadSafeRepository>, SourceError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.used += 1;
         let now = open.used;
         if let Some((used, shared)) = open.mirrors.get_mut(&repository) {
             *used = now;
-            return Ok(Mirror { repo: shared.to_thread_local(), _directory: None });
+            return Ok(Arc::clone(shared));
         }
         let path = self.path(repository);
         if !path.is_dir() {
@@ -102,15 +153,22 @@ impl Mirrors {
         let shared = Arc::new(self.open_at(&path)?);
         if open.mirrors.len() >= MOST_OPEN {
             let oldest = open.mirrors.iter().min_by_key(|(_, (used, _))| *used).map(|(id, _)| *id);
-            oldest.map(|id| open.mirrors.remove(&id));
+            oldest.map(|id| self.close(open.mirrors.remove(&id)));
         }
         open.mirrors.insert(repository, (now, Arc::clone(&shared)));
-        Ok(Mirror { repo: shared.to_thread_local(), _directory: None })
+        Ok(shared)
     }
 
     /// Closes a repository, so that it is opened anew next time.
     pub(crate) fn forget(&self, repository: RepositoryId) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).mirrors.remove(&repository);
+        let known = self.open.lock().unwrap_or_else(PoisonError::into_inner).mirrors.remove(&repository);
+        self.close(known);
+    }
+
+    fn close(&self, mirror: Option<(u64, Arc<gix::ThreadSafeRepository>)>) {
+        let Some((_, closed)) = mirror else { return };
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|one| !Arc::ptr_eq(&one.of, &closed));
     }
 
     /// A repository that has the objects of the mirror and those below `quarantine`, and writes to
@@ -140,7 +198,8 @@ impl Mirrors {
         let alternates = format!("{}\n{}\n", quarantine.display(), objects.display());
         fs::write(directory.path().join("objects/info/alternates"), alternates)
             .doing("making a view of a push")?;
-        Ok(Mirror { repo: self.open_at(directory.path())?.to_thread_local(), _directory: Some(directory) })
+        let repo = self.open_at(directory.path())?.to_thread_local();
+        Ok(Mirror { repo: Some(repo), keeper: Keeper::Once { _directory: directory } })
     }
 
     fn open_at(&self, path: &Path) -> Result<gix::ThreadSafeRepository, SourceError> {
@@ -152,12 +211,10 @@ impl Mirrors {
                 multiplier: 2.0,
                 minimum: MOST_PACKS,
             })
-            .config_overrides([
-                "core.deltaBaseCacheLimit=64m".to_owned(),
+            .config_overrides(CACHES.map(str::to_owned).into_iter().chain([
                 "core.useReplaceRefs=false".to_owned(),
-                "gitoxide.objects.cacheLimit=16m".to_owned(),
                 format!("gitoxide.objects.allocLimit={}", self.object_bytes),
-            ])
+            ]))
             .open(path)
             .doing("opening a repository")
     }

@@ -59,7 +59,8 @@ pub(crate) fn directories(
     let mut found = Vec::with_capacity(directories.len());
     for path in directories {
         let Some(tree) = trees.directory(path)? else { continue };
-        let mut reading = Reading { repo, bounds, files: Files::default(), count: 0 };
+        let mut reading =
+            Reading { repo, bounds, files: Files::default(), count: 0, bytes_left: bounds.max_total };
         reading.directory(&tree, "", 0)?;
         let digest =
             Digest::parse(tree.id.to_string()).expect("because an object id is 40 hexadecimal digits");
@@ -166,32 +167,40 @@ struct Reading<'r> {
     bounds: ReadBounds,
     files: Files,
     count: usize,
+    bytes_left: u64,
 }
 
 impl Reading<'_> {
+    /// What lies in a directory first, then what lies deeper: a manifest is read however much there is
+    /// beside it.
     fn directory(&mut self, tree: &Tree, prefix: &str, depth: usize) -> Result<(), SourceError> {
         if depth > MOST_DEPTH {
             return refused(format!("directories lie more than {MOST_DEPTH} deep"));
         }
-        for (name, (mode, id)) in &tree.entries {
-            let path = format!("{prefix}{}", name.to_str_lossy());
-            if mode.is_tree() {
-                self.directory(&Tree::read(self.repo, *id)?, &format!("{path}/"), depth + 1)?;
-                continue;
-            }
-            self.count += 1;
-            let max_bytes =
-                if self.count > self.bounds.max_files { None } else { Some(self.bounds.max_bytes) };
-            // Names alone are small, but there is no end to a hostile tree of trees.
-            if self.count > self.bounds.max_files.saturating_mul(16) {
-                return refused("there are far too many files in one directory");
-            }
-            let file = match max_bytes {
-                Some(max_bytes) => read(self.repo, *mode, *id, max_bytes)?,
-                None => unread(self.repo, *mode, *id)?,
-            };
-            self.files.insert(path, file);
+        for (name, (mode, id)) in tree.entries.iter().filter(|(_, (mode, _))| !mode.is_tree()) {
+            self.file(format!("{prefix}{}", name.to_str_lossy()), *mode, *id)?;
         }
+        for (name, (_, id)) in tree.entries.iter().filter(|(_, (mode, _))| mode.is_tree()) {
+            let prefix = format!("{prefix}{}/", name.to_str_lossy());
+            self.directory(&Tree::read(self.repo, *id)?, &prefix, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: String, mode: EntryMode, id: ObjectId) -> Result<(), SourceError> {
+        self.count += 1;
+        // Names alone are small, but there is no end to a hostile tree of trees.
+        if self.count > self.bounds.max_files.saturating_mul(16) {
+            return refused("there are far too many files in one directory");
+        }
+        let file = match self.count > self.bounds.max_files {
+            false => read(self.repo, mode, id, self.bounds.max_bytes.min(self.bytes_left))?,
+            true => unread(self.repo, mode, id)?,
+        };
+        if let File::Regular(bytes) = &file {
+            self.bytes_left = self.bytes_left.saturating_sub(bytes.len() as u64);
+        }
+        self.files.insert(path, file);
         Ok(())
     }
 }

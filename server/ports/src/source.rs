@@ -257,6 +257,8 @@ pub struct ReadBounds {
     pub max_bytes: u64,
     /// The most files in one directory.
     pub max_files: usize,
+    /// Bytes of all files of one directory together; a file that would make it more is not read.
+    pub max_total: u64,
 }
 
 /// A directory at a commit.

@@ -24,6 +24,7 @@ pub(crate) const STEPS: &[(i64, &str, &str)] = steps![
     4 "0004_outbox",
     5 "0005_discussions",
     6 "0006_accounts",
+    7 "0007_invalid",
 ];
 
 /// The number of the last step that this program knows.

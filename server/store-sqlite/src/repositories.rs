@@ -15,6 +15,20 @@ use crate::failure::{failed, missing};
 use crate::rows::{self, each, json, word};
 use crate::{SqliteStore, events, revisions};
 
+/// A look came to an end. `poll_at` is when a watched repository is next looked at.
+const SYNCED: &str = "UPDATE repositories
+    SET sync_status = $2, sync_message = $3, checked_at = $4, failures = $6,
+        due_at = IIF(due_at > $4 AND due_at < $5, due_at, $5),
+        poll_at = CASE WHEN origin ->> 'kind' = 'hosted' THEN NULL
+                       WHEN $5 IS NULL AND $4 IS NULL THEN created_at
+                       ELSE IIF(due_at > $4 AND due_at < $5, due_at, $5) END
+    WHERE id = $1";
+
+const HINT: &str = "UPDATE repositories
+    SET due_at = MIN(COALESCE(due_at, $2), $2),
+        poll_at = CASE WHEN origin ->> 'kind' = 'hosted' THEN NULL ELSE MIN(COALESCE(poll_at, $2), $2) END
+    WHERE id = $1";
+
 #[async_trait]
 impl Repositories for SqliteStore {
     async fn repository_create(&self, repository: &Repository) -> Result<Recorded<Repository>, StoreError> {
@@ -62,41 +76,38 @@ impl Repositories for SqliteStore {
         each(&rows, rows::repository)
     }
 
-    async fn repository_synced(
-        &self,
-        id: RepositoryId,
-        sync: &Sync,
-        default_branch: Option<&Branch>,
-    ) -> Result<(), StoreError> {
-        let mut transaction = self.write().await?;
-        let row = sqlx::query("SELECT * FROM repositories WHERE id = $1")
+    async fn repository_synced(&self, id: RepositoryId, sync: &Sync) -> Result<(), StoreError> {
+        let done = sqlx::query(SYNCED)
             .bind(id.to_string())
-            .fetch_optional(&mut *transaction)
+            .bind(word(&sync.status)?)
+            .bind(&sync.message)
+            .bind(sync.checked_at.map(Timestamp::millis))
+            .bind(sync.due_at.map(Timestamp::millis))
+            .bind(i64::from(sync.failures))
+            .execute(self.writer())
             .await
             .map_err(failed)?;
-        let known = row.as_ref().map(rows::repository).transpose()?.ok_or_else(|| missing(id))?;
-        let repository = Repository {
-            sync: sync.clone(),
-            default_branch: default_branch.unwrap_or(&known.default_branch).clone(),
-            ..known
-        };
-        sqlx::query(
-            "UPDATE repositories SET sync_status = $2, sync_message = $3, checked_at = $4, due_at = $5,
-                 failures = $6, poll_at = $7, default_branch = $8
-             WHERE id = $1",
-        )
-        .bind(id.to_string())
-        .bind(word(&sync.status)?)
-        .bind(&sync.message)
-        .bind(sync.checked_at.map(Timestamp::millis))
-        .bind(sync.due_at.map(Timestamp::millis))
-        .bind(i64::from(sync.failures))
-        .bind(poll_at(&repository).map(Timestamp::millis))
-        .bind(repository.default_branch.as_str())
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed)?;
-        self.commit(transaction, &[]).await
+        if done.rows_affected() == 0 { Err(missing(id)) } else { Ok(()) }
+    }
+
+    async fn repository_default_branch(&self, id: RepositoryId, branch: &Branch) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE repositories SET default_branch = $2 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(branch.as_str())
+            .execute(self.writer())
+            .await
+            .map_err(failed)?;
+        if done.rows_affected() == 0 { Err(missing(id)) } else { Ok(()) }
+    }
+
+    async fn repository_hint(&self, id: RepositoryId, at: Timestamp) -> Result<(), StoreError> {
+        let done = sqlx::query(HINT)
+            .bind(id.to_string())
+            .bind(at.millis())
+            .execute(self.writer())
+            .await
+            .map_err(failed)?;
+        if done.rows_affected() == 0 { Err(missing(id)) } else { Ok(()) }
     }
 
     async fn branch_list(&self, repository: RepositoryId) -> Result<Vec<BranchHead>, StoreError> {
@@ -154,6 +165,10 @@ impl Repositories for SqliteStore {
         kind: EventKind,
     ) -> Result<Vec<Revision>, StoreError> {
         revisions::triggered(self.reader(), repository, branch, kind).await
+    }
+
+    async fn revision_any_invalid(&self, repository: RepositoryId) -> Result<bool, StoreError> {
+        revisions::any_invalid(self.reader(), repository).await
     }
 
     async fn revision_get(&self, id: RevisionId) -> Result<Option<Revision>, StoreError> {

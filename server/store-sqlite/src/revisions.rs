@@ -51,15 +51,17 @@ pub(crate) async fn record(connection: &mut SqliteConnection, revision: &Revisio
 
 async fn point_to(connection: &mut SqliteConnection, revision: &Revision) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO currents (repository, daemon, branch, revision, removed) VALUES ($1, $2, $3, $4, $5)
+        "INSERT INTO currents (repository, daemon, branch, revision, removed, invalid)
+         VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (repository, daemon, branch)
-         DO UPDATE SET revision = excluded.revision, removed = excluded.removed",
+         DO UPDATE SET revision = excluded.revision, removed = excluded.removed, invalid = excluded.invalid",
     )
     .bind(revision.repository.to_string())
     .bind(revision.daemon.as_str())
     .bind(revision.branch.as_str())
     .bind(revision.id.to_string())
     .bind(i64::from(revision.content == RevisionContent::Removed))
+    .bind(i64::from(matches!(revision.content, RevisionContent::Invalid { .. })))
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
@@ -135,6 +137,17 @@ pub(crate) async fn current(
 pub(crate) const CURRENT: &str =
     "SELECT revisions.* FROM currents JOIN revisions ON revisions.id = currents.revision
     WHERE currents.repository = $1 AND currents.daemon = $2 AND currents.branch = $3";
+
+/// Whether any daemon is invalid where it is deployed.
+pub(crate) async fn any_invalid(reader: &SqlitePool, repository: RepositoryId) -> Result<bool, StoreError> {
+    let found =
+        sqlx::query(ANY_INVALID).bind(repository.to_string()).fetch_optional(reader).await.map_err(failed)?;
+    Ok(found.is_some())
+}
+
+pub(crate) const ANY_INVALID: &str = "SELECT 1 FROM currents
+    JOIN branches ON branches.repository = currents.repository AND branches.branch = currents.branch
+    WHERE currents.repository = $1 AND currents.invalid = 1 AND branches.role = 'deploy' LIMIT 1";
 
 pub(crate) async fn currents(
     reader: &SqlitePool,

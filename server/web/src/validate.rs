@@ -78,7 +78,7 @@ fn check(world: &World, given: &[FileText]) -> Vec<Diagnostic> {
     let own = SPELLBOOKS
         .iter()
         .find_map(|name| find(name))
-        .map(|file| manifest::check_spellbook(&file.path, file.text.as_bytes()));
+        .map(|file| manifest::check_spellbook(&file.path, &regular(file)));
     let (spellbook, mut diagnostics) = own.map_or((None, Vec::new()), |own| (own.value, own.diagnostics));
     let layout = Layout::new("spellbook", spellbook.as_ref().unwrap_or(&Spellbook::default()));
     let discovered = layout.discover(given.iter().map(|file| file.path.as_str()));

@@ -161,7 +161,7 @@ async fn copy(wired: &Wired, repository: &Repository, place: &Place) -> Result<(
     if let Moved::Stale { .. } = moved.map_err(anyhow::Error::from)? {
         return Err(CommandError::failed("busy", "another `spellbook run` of the same files is under way"));
     }
-    let pushed = Pushed { actor: None, skip_runs: true };
+    let pushed = Pushed { branches: vec![branch()], actor: None, skip_runs: true };
     reconcile::repository(world, repository.id, &pushed).await.map_err(|refusal| refused(&refusal))?;
     Ok(())
 }

@@ -212,8 +212,9 @@ fn own_file(root: &Path) -> Result<Option<OwnFile>, CommandError> {
     }
     // One byte more than allowed is enough for the check to say that it is too long.
     let bytes = read_up_to(&path, LONGEST_FILE + 1)?;
-    let checked = check_spellbook(name, &bytes);
-    Ok(Some(OwnFile { name, text: String::from_utf8(bytes).unwrap_or_default(), checked }))
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let checked = check_spellbook(name, &File::Regular(bytes));
+    Ok(Some(OwnFile { name, text, checked }))
 }
 
 /// The files below a daemon's directory.

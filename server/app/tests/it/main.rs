@@ -14,5 +14,6 @@ mod jail_kill;
 mod jail_push;
 mod jail_stages;
 mod local_model_run;
+mod reconcile;
 mod tidy;
 mod wire;

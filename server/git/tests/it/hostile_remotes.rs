@@ -74,6 +74,7 @@ async fn unsafe_trees_are_not_fetched() {
     fixture.write("a", "a");
     let good = fixture.commit("good");
     fixture.fetch().await;
+    let old = fixture.object("blob", b"a");
     let blob = fixture.object("blob", b"../../etc");
     let inner = fixture.tree(&[("100644 x", &blob)]);
     let tree = |entries: &[(&str, &str)]| fixture.tree(entries);
@@ -92,6 +93,11 @@ async fn unsafe_trees_are_not_fetched() {
         tree(&[("100644 d", &blob), ("120000 d", &blob)]),
         tree(&[("120000 d", &blob), ("40000 d", &inner)]),
         tree(&[("120000 .gitmodules", &blob)]),
+        // What was there before is no excuse for what is new beside it.
+        tree(&[("100644 a", &old), ("120000 a", &blob)]),
+        tree(&[("120000 a", &blob), ("100644 a", &old)]),
+        tree(&[("100644 a", &old), ("100644 a", &old)]),
+        tree(&[("100644 .git", &blob), ("100644 a", &old)]),
         // Deep below, where only a look at every tree finds it.
         tree(&[("40000 e", &tree(&[("40000 f", &tree(&[("40000 .Git", &inner)]))]))]),
     ];
@@ -147,7 +153,7 @@ async fn links_are_links_wherever_they_lead() {
         );
     }
     assert_eq!(fixture.git.file(&view, &head, "daemons/linked/passwd", 1 << 20).await.unwrap(), None);
-    let bounds = ReadBounds { max_bytes: 1 << 20, max_files: 100 };
+    let bounds = ReadBounds { max_bytes: 1 << 20, max_files: 100, max_total: 1 << 30 };
     let read = fixture.git.directories(&view, &head, &["daemons/linked".into()], bounds).await.unwrap();
     assert!(read.is_empty());
 }
@@ -202,7 +208,7 @@ async fn a_very_deep_tree_is_an_error_and_not_a_crash() {
     let who = "A <a@example.org> 1795341600 +0000";
     let content = format!("tree {tree}\nauthor {who}\ncommitter {who}\n\nm\n");
     let deep = commit(&write(gix::objs::Kind::Commit, content.as_bytes()).to_string());
-    let bounds = ReadBounds { max_bytes: 1, max_files: 10 };
+    let bounds = ReadBounds { max_bytes: 1, max_files: 10, max_total: 1 << 30 };
     let read = fixture.git.directories(&fixture.view(), &deep, &[String::new()], bounds).await;
     assert!(matches!(read, Err(SourceError::Refused(_))), "{read:?}");
     fixture.git.changes(&fixture.view(), Some(&before), &deep).await.unwrap();

@@ -7,7 +7,7 @@ use ports::source::{ReadBounds, Source, SourceError, View};
 use crate::fixture::{Fixture, REPOSITORY, run_git, text};
 use crate::serve::{Door, address_of, hook};
 
-const BOUNDS: ReadBounds = ReadBounds { max_bytes: 1 << 20, max_files: 1_000 };
+const BOUNDS: ReadBounds = ReadBounds { max_bytes: 1 << 20, max_files: 1_000, max_total: 1 << 30 };
 
 /// A hook that hands its input over through one pipe and waits for the verdict from another.
 struct Waiting {

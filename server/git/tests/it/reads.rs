@@ -2,11 +2,11 @@
 
 use domain::files::File;
 use domain::name::{Commit, Tag};
-use ports::source::{ChangeKind, EntryKind, PathChange, ReadBounds, Source, SourceError, View};
+use ports::source::{ChangeKind, Directory, EntryKind, PathChange, ReadBounds, Source, SourceError, View};
 
 use crate::fixture::{Fixture, REPOSITORY, branch, commit};
 
-const BOUNDS: ReadBounds = ReadBounds { max_bytes: 1 << 20, max_files: 1_000 };
+const BOUNDS: ReadBounds = ReadBounds { max_bytes: 1 << 20, max_files: 1_000, max_total: 1 << 30 };
 
 /// Everything that can happen to a path, in a handful of commits; gives them, oldest first.
 async fn busy() -> (Fixture, Vec<Commit>) {
@@ -203,10 +203,14 @@ async fn reading_is_bounded() {
     assert_eq!(file("", 100).await, None);
     assert_eq!(file("link/x", 100).await, None);
     let wanted = ["daemons".to_owned()];
-    let few = ReadBounds { max_bytes: 100, max_files: 1 };
+    let few = ReadBounds { max_bytes: 100, max_files: 1, max_total: 1 << 30 };
     let read = fixture.git.directories(&view, third, &wanted, few).await.unwrap();
-    let whole = read[0].files.paths().filter(|path| read[0].files.bytes(path).is_some()).count();
-    assert_eq!((whole, read[0].files.paths().count()), (1, 3));
+    let whole =
+        |read: &[Directory]| read[0].files.paths().filter(|path| read[0].files.bytes(path).is_some()).count();
+    assert_eq!((whole(&read), read[0].files.paths().count()), (1, 3));
+    let small = ReadBounds { max_bytes: 100, max_files: 100, max_total: 5 };
+    let read = fixture.git.directories(&view, third, &wanted, small).await.unwrap();
+    assert_eq!((whole(&read), read[0].files.paths().count()), (1, 3));
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! `spellbook.yaml`.
 
+use domain::files::File;
 use domain::money::Price;
 
 use super::head::{license_fault, price, unsellable};
 use super::triggers::{glob_fault, lines};
-use super::{text_of, tree, whole_file};
+use super::{regular_text, tree};
 use crate::codes;
 use crate::diagnostic::{Checked, Problem, Report};
 use crate::raw::scalar::{Line, OneOrMany, parsed};
@@ -12,27 +13,17 @@ use crate::raw::spellbook as raw;
 use crate::read::{Place, Read, Reader, Slot};
 use crate::spellbook::{Branches, Bundle, Forks, Publisher, Requirement, Spellbook};
 use crate::suggest::quoted;
-use crate::yaml::{self, Node, Shape};
+use crate::yaml::{Node, Shape};
 
 /// Checks a repository's own file, at `path` in the repository. An empty file is one that says nothing.
-pub fn check_spellbook(path: &str, bytes: &[u8]) -> Checked<Spellbook> {
+pub fn check_spellbook(path: &str, file: &File) -> Checked<Spellbook> {
     let mut report = Report::default();
-    let value = read(path, bytes, &mut report);
+    let value = read(path, file, &mut report);
     Checked::new(value, report.finish(path))
 }
 
-fn read(path: &str, bytes: &[u8], report: &mut Report) -> Option<Spellbook> {
-    if bytes.len() > yaml::MAX_BYTES {
-        whole_file(report, path, Problem::error(&codes::FILE_TOO_LARGE, "the file is larger than 1 MiB"));
-        return None;
-    }
-    let text = match text_of(bytes) {
-        Ok(text) => text,
-        Err(problem) => {
-            whole_file(report, path, problem);
-            return None;
-        }
-    };
+fn read(path: &str, file: &File, report: &mut Report) -> Option<Spellbook> {
+    let text = regular_text(Some(file), path, report)?;
     let node = tree(text, path, report)?;
     if node.shape == Shape::Scalar(serde_json::Value::Null) {
         return Some(Spellbook::default());

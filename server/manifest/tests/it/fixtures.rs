@@ -68,9 +68,9 @@ pub(crate) fn texts() -> Vec<(String, String)> {
 
 /// What a check says: is there a value, what are the diagnostics, how do they look.
 fn check(id: &str, files: &Files) -> (bool, Vec<Diagnostic>, String) {
-    if let Some(bytes) = files.bytes("spellbook.yaml") {
-        let checked = check_spellbook("spellbook.yaml", bytes);
-        let text = String::from_utf8_lossy(bytes).into_owned();
+    if let Some(file) = files.get("spellbook.yaml") {
+        let checked = check_spellbook("spellbook.yaml", file);
+        let text = String::from_utf8_lossy(files.bytes("spellbook.yaml").unwrap_or_default()).into_owned();
         let shown = render(&checked.diagnostics, &("spellbook.yaml", text.as_str()), Style::Plain);
         return (checked.is_valid(), checked.diagnostics, shown);
     }

@@ -29,13 +29,15 @@ pub trait Repositories {
     /// The watched repositories that are to be looked at by `now`, longest due first.
     async fn repository_due(&self, now: Timestamp, most: u32) -> Result<Vec<Repository>, StoreError>;
 
-    /// Records what came of a look, and, when given, another default branch.
-    async fn repository_synced(
-        &self,
-        id: RepositoryId,
-        sync: &Sync,
-        default_branch: Option<&Branch>,
-    ) -> Result<(), StoreError>;
+    /// Records what came of a look. Whoever was told after `sync.checked_at` to look sooner than
+    /// `sync.due_at` is not overruled: the look may have been too early to see why.
+    async fn repository_synced(&self, id: RepositoryId, sync: &Sync) -> Result<(), StoreError>;
+
+    /// Records another default branch.
+    async fn repository_default_branch(&self, id: RepositoryId, branch: &Branch) -> Result<(), StoreError>;
+
+    /// Makes a watched repository due at `at`, unless it is due sooner.
+    async fn repository_hint(&self, id: RepositoryId, at: Timestamp) -> Result<(), StoreError>;
 
     /// The recorded branches, sorted by name.
     async fn branch_list(&self, repository: RepositoryId) -> Result<Vec<BranchHead>, StoreError>;
@@ -69,6 +71,9 @@ pub trait Repositories {
         branch: &Branch,
         kind: EventKind,
     ) -> Result<Vec<Revision>, StoreError>;
+
+    /// Whether the newest revision of any daemon on a deploy branch is invalid.
+    async fn revision_any_invalid(&self, repository: RepositoryId) -> Result<bool, StoreError>;
 
     /// One revision.
     async fn revision_get(&self, id: RevisionId) -> Result<Option<Revision>, StoreError>;

@@ -39,6 +39,7 @@ async fn what_runs_all_the_time_goes_by_an_index() {
         revisions::CURRENTS,
         revisions::TRIGGERED,
         revisions::SCHEDULED,
+        revisions::ANY_INVALID,
         logs::READ,
     ] {
         check(sql).await;

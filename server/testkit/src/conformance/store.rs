@@ -86,6 +86,7 @@ macro_rules! store_behaviours {
                 repositories_are_listed_newest_first,
                 watched_repositories_become_due,
                 a_look_is_recorded,
+                a_hint_is_not_lost,
                 a_branch_moves_from_where_it_is,
                 branches_are_listed_by_name,
                 a_branch_is_moved_by_one_of_many,
@@ -93,6 +94,7 @@ macro_rules! store_behaviours {
             revisions:
                 nothing_is_current_on_a_branch_that_is_gone,
                 the_newest_revision_is_current,
+                an_invalid_daemon_is_known,
                 going_back_makes_the_old_revision_current,
                 a_removed_daemon_is_current_as_removed,
                 a_revision_is_found_by_its_commit,

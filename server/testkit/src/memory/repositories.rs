@@ -53,22 +53,22 @@ impl Repositories for MemoryStore {
         Ok(due.into_iter().take(most as usize).map(|(_, repository)| repository.clone()).collect())
     }
 
-    async fn repository_synced(
-        &self,
-        id: RepositoryId,
-        sync: &Sync,
-        default_branch: Option<&Branch>,
-    ) -> Result<(), StoreError> {
-        let mut state = self.state();
-        let repository = state
-            .repositories
-            .get_mut(&id)
-            .ok_or_else(|| StoreError::Conflict(format!("there is no {id}")))?;
-        repository.sync = sync.clone();
-        if let Some(branch) = default_branch {
-            repository.default_branch = branch.clone();
-        }
-        Ok(())
+    async fn repository_synced(&self, id: RepositoryId, sync: &Sync) -> Result<(), StoreError> {
+        self.state().change(id, |repository| {
+            let hinted = repository.sync.due_at.filter(|due| sync.checked_at.is_some_and(|at| *due > at));
+            let due_at = sync.due_at.map(|due| hinted.map_or(due, |hinted| hinted.min(due)));
+            repository.sync = Sync { due_at, ..sync.clone() };
+        })
+    }
+
+    async fn repository_default_branch(&self, id: RepositoryId, branch: &Branch) -> Result<(), StoreError> {
+        self.state().change(id, |repository| repository.default_branch = branch.clone())
+    }
+
+    async fn repository_hint(&self, id: RepositoryId, at: Timestamp) -> Result<(), StoreError> {
+        self.state().change(id, |repository| {
+            repository.sync.due_at = Some(repository.sync.due_at.map_or(at, |due| due.min(at)));
+        })
     }
 
     async fn branch_list(&self, repository: RepositoryId) -> Result<Vec<BranchHead>, StoreError> {
@@ -119,6 +119,17 @@ impl Repositories for MemoryStore {
     ) -> Result<Vec<Revision>, StoreError> {
         let currents = self.revision_currents(repository, branch).await?;
         Ok(currents.into_iter().filter(|revision| waits_for(revision, kind)).collect())
+    }
+
+    async fn revision_any_invalid(&self, repository: RepositoryId) -> Result<bool, StoreError> {
+        let state = self.state();
+        let deployed = |branch: &Branch| {
+            let head = state.branches.get(&(repository, branch.clone()));
+            head.is_some_and(|head| head.role == BranchRole::Deploy)
+        };
+        let invalid = |revision: &Revision| matches!(revision.content, RevisionContent::Invalid { .. });
+        let mut keys = state.currents.keys().filter(|(of, _, on)| *of == repository && deployed(on));
+        Ok(keys.any(|key| state.current(key).is_some_and(invalid)))
     }
 
     async fn revision_get(&self, id: RevisionId) -> Result<Option<Revision>, StoreError> {
@@ -188,6 +199,11 @@ impl State {
 
     fn current(&self, key: &(RepositoryId, DaemonId, Branch)) -> Option<&Revision> {
         self.revisions.get(self.currents.get(key)?)
+    }
+
+    fn change(&mut self, id: RepositoryId, change: impl FnOnce(&mut Repository)) -> Result<(), StoreError> {
+        let known = self.repositories.get_mut(&id);
+        known.map(change).ok_or_else(|| StoreError::Conflict(format!("there is no {id}")))
     }
 
     fn advance(&mut self, advance: &BranchAdvance) -> Result<Advanced, StoreError> {

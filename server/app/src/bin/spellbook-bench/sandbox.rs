@@ -100,7 +100,7 @@ async fn world(home: &Path) -> anyhow::Result<Arc<World>> {
     let commit = world.source.snapshot(spec).await?.commit;
     let moved = world.source.move_branch(created.id, &"main".parse()?, None, Some(&commit)).await?;
     ensure!(moved == Moved::Moved, "the branch is there already");
-    let pushed = engine::reconcile::Pushed { actor: None, skip_runs: true };
+    let pushed = engine::reconcile::Pushed { branches: vec!["main".parse()?], actor: None, skip_runs: true };
     engine::reconcile::repository(&world, created.id, &pushed).await?;
     // The lock on the jails' directory lives as long as the process.
     std::mem::forget(wired);

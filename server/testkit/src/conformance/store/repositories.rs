@@ -62,9 +62,9 @@ pub async fn watched_repositories_become_due(store: &dyn Store, clock: &FixedClo
         due.iter().map(|repository| repository.path.to_string()).collect()
     };
     assert_eq!(due(9).await.len(), 3, "a watched repository that was never looked at is due");
-    store.repository_synced(first.id, &synced(Some(10)), None).await.expect(ANSWERS);
-    store.repository_synced(second.id, &synced(Some(20)), None).await.expect(ANSWERS);
-    store.repository_synced(paused.id, &synced(None), None).await.expect(ANSWERS);
+    store.repository_synced(first.id, &synced(Some(10))).await.expect(ANSWERS);
+    store.repository_synced(second.id, &synced(Some(20))).await.expect(ANSWERS);
+    store.repository_synced(paused.id, &synced(None)).await.expect(ANSWERS);
     assert!(due(9).await.is_empty());
     clock.advance(Duration::from_secs(10));
     assert_eq!(due(9).await, ["ada/first"]);
@@ -83,12 +83,40 @@ pub async fn a_look_is_recorded(store: &dyn Store, clock: &FixedClock) {
         due_at: None,
         failures: 3,
     };
-    store.repository_synced(scene.repository, &sync, Some(&build::name("trunk"))).await.expect(ANSWERS);
-    store.repository_synced(scene.repository, &sync, None).await.expect(ANSWERS);
+    store.repository_default_branch(scene.repository, &build::name("trunk")).await.expect(ANSWERS);
+    store.repository_synced(scene.repository, &sync).await.expect(ANSWERS);
     let repository = scene.repository().await;
     assert_eq!((repository.sync, repository.default_branch.as_str()), (sync, "trunk"));
     let unknown = build::repository(clock, "no/where").id;
-    assert!(store.repository_synced(unknown, &Sync::NEVER, None).await.is_err());
+    assert!(store.repository_synced(unknown, &Sync::NEVER).await.is_err());
+    assert!(store.repository_hint(unknown, clock.now()).await.is_err());
+}
+
+/// A hint makes a repository due at once, also when it comes while somebody looks already.
+pub async fn a_hint_is_not_lost(store: &dyn Store, clock: &FixedClock) {
+    let watched = build::watched(clock, "ada/watched");
+    store.repository_create(&watched).await.expect(ANSWERS);
+    let due = async || store.repository_due(clock.now(), 9).await.expect(ANSWERS).len();
+    let look = |begun| Sync {
+        status: SyncStatus::Synced,
+        checked_at: Some(begun),
+        due_at: Some(clock.now().after(Duration::from_secs(60))),
+        ..Sync::NEVER
+    };
+    store.repository_synced(watched.id, &look(clock.now())).await.expect(ANSWERS);
+    assert_eq!(due().await, 0);
+    store.repository_hint(watched.id, clock.now().after(Duration::from_secs(90))).await.expect(ANSWERS);
+    store.repository_hint(watched.id, clock.now()).await.expect(ANSWERS);
+    assert_eq!(due().await, 1, "it was hinted at");
+
+    clock.advance(Duration::from_secs(1));
+    let begun = clock.now();
+    clock.advance(Duration::from_secs(1));
+    store.repository_synced(watched.id, &look(begun)).await.expect(ANSWERS);
+    assert_eq!(due().await, 0, "the look was after the hint");
+    store.repository_hint(watched.id, clock.now()).await.expect(ANSWERS);
+    store.repository_synced(watched.id, &look(begun)).await.expect(ANSWERS);
+    assert_eq!(due().await, 1, "the hint came while somebody looked");
 }
 
 pub(super) fn advance(

@@ -76,6 +76,29 @@ pub async fn the_newest_revision_is_current(store: &dyn Store, clock: &FixedCloc
     assert_eq!(store.revision_get(first.id).await.expect(ANSWERS), Some(first));
 }
 
+/// It is known whether any daemon that is deployed is invalid; forks and what is gone do not count.
+pub async fn an_invalid_daemon_is_known(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let repository = scene.repository().await;
+    let any = async || store.revision_any_invalid(repository.id).await.expect(ANSWERS);
+    let broken = |daemon: &str, commit| {
+        let revision = build::revision(clock, &repository, daemon, commit);
+        let digest = revision.content.digest().expect("it is valid").clone();
+        let (directory, problems) = (format!("daemons/{daemon}"), "it is broken".to_owned());
+        Revision { content: RevisionContent::Invalid { digest, directory, problems }, ..revision }
+    };
+    deployed(scene, 1, &[build::revision(clock, &repository, "review", 1)]).await;
+    moved(scene, "fork", BranchRole::Fork, 2, &[on("fork", broken("review", 2))]).await;
+    assert!(!any().await);
+    deployed(scene, 3, &[broken("review", 3), broken("lint", 3)]).await;
+    assert!(any().await);
+    deployed(scene, 4, &[build::revision(clock, &repository, "review", 4)]).await;
+    assert!(any().await, "`lint` still is");
+    let gone = build::revision(clock, &repository, "lint", 5);
+    deployed(scene, 5, &[Revision { content: RevisionContent::Removed, ..gone }]).await;
+    assert!(!any().await);
+}
+
 /// An identical revision that is there stays, and is the current one again when the branch goes back.
 pub async fn going_back_makes_the_old_revision_current(store: &dyn Store, clock: &FixedClock) {
     let scene = Scene::set(store, clock).await;

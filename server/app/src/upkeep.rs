@@ -1,0 +1,65 @@
+//! What a server looks after now and then by itself, one repository after the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::repository::Repository;
+use engine::World;
+use engine::reconcile::Pushed;
+use git::Git;
+use ports::store::Page;
+use tokio_util::sync::CancellationToken;
+
+/// How often what git has is compared with what is recorded: a push that was accepted and not recorded,
+/// because its client or the store went away, waits no longer than this.
+const RECONCILE: Duration = Duration::from_secs(60);
+/// How often small pieces of repositories are put together, where there are many.
+const MAINTAIN: Duration = Duration::from_secs(600);
+
+/// Compares every repository with what is recorded of it, at once and then every minute.
+pub(crate) async fn reconcile(world: Arc<World>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        for repository in all(&world).await {
+            let reconciled = engine::reconcile::repository(&world, repository.id, &Pushed::default()).await;
+            if let Err(error) = reconciled {
+                tracing::warn!(repository = %repository.path, %error, "not reconciled");
+            }
+        }
+        rest(RECONCILE, &stop).await;
+    }
+}
+
+/// Keeps repositories quick to read: pushes and runs leave packs and loose objects behind.
+pub(crate) async fn maintain(world: Arc<World>, git: Git, stop: CancellationToken) {
+    rest(MAINTAIN, &stop).await;
+    while !stop.is_cancelled() {
+        for repository in all(&world).await {
+            match git.maintain(repository.id).await {
+                Ok(true) => tracing::info!(repository = %repository.path, "its objects were put together"),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(repository = %repository.path, %error, "not maintained"),
+            }
+        }
+        rest(MAINTAIN, &stop).await;
+    }
+}
+
+/// Every repository; those before it when the store does not answer.
+async fn all(world: &World) -> Vec<Repository> {
+    let mut page = Page::first(100);
+    let mut all = Vec::new();
+    while let Ok(repositories) = world.store.repository_list(&page).await
+        && let Some(last) = repositories.last()
+    {
+        page.after = Some(last.id.uuid());
+        all.extend(repositories);
+    }
+    all
+}
+
+async fn rest(span: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(span) => {}
+        () = stop.cancelled() => {}
+    }
+}
