@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use domain::name::{Address, At, Branch, Commit, Digest, Tag};
+use domain::name::{Address, At, Branch, Commit, DaemonId, Digest, Tag};
 use domain::repository::{BranchHead, BranchRole, Repository};
-use domain::revision::Revision;
+use domain::revision::{Revision, RevisionContent};
 use domain::run::Run;
 use manifest::Manifest;
 use ports::source::View;
@@ -43,7 +43,13 @@ pub async fn resolve(world: &World, address: &Address) -> Result<Resolved, Refus
         let message = format!("there is no repository {}", address.repository);
         return Err(Refusal::not_found("repository_not_found", message));
     };
-    let (branch, commit, role) = locate(world, &repository, &address.at).await?;
+    let Located { branch, commit, role, place } = locate(world, &repository, &address.at).await?;
+    if place == Place::Head
+        && let Some((directory, digest, manifest)) =
+            known(world, &repository, &branch, &address.daemon).await?
+    {
+        return Ok(Resolved { repository, branch, commit, directory, digest, manifest, role });
+    }
     let surveyed = survey(world, &repository, &commit, &address.daemon).await?;
     match surveyed.verdict {
         Verdict::Valid { digest, manifest, .. } => {
@@ -57,6 +63,22 @@ pub async fn resolve(world: &World, address: &Address) -> Result<Resolved, Refus
     }
 }
 
+/// A daemon at the head of a branch, when its manifest was read lately: what is recorded there tells which
+/// one it is, and git need not be asked.
+async fn known(
+    world: &World,
+    repository: &Repository,
+    branch: &Branch,
+    daemon: &DaemonId,
+) -> Result<Option<(String, Digest, Arc<Manifest>)>, Refusal> {
+    let current = world.store.revision_current(repository.id, daemon, branch).await?;
+    let Some(RevisionContent::Valid { digest, directory, .. }) = current.map(|revision| revision.content)
+    else {
+        return Ok(None);
+    };
+    Ok(world.manifests.get(&digest).map(|manifest| (directory, digest, manifest)))
+}
+
 fn unknown(address: &Address, commit: &Commit) -> Refusal {
     let short = &commit.as_str()[..12];
     let message = format!("{} has no daemon `{}` at {short}", address.repository, address.daemon);
@@ -67,18 +89,38 @@ async fn survey(
     world: &World,
     repository: &Repository,
     commit: &Commit,
-    daemon: &domain::name::DaemonId,
+    daemon: &DaemonId,
 ) -> Result<Surveyed, Refusal> {
     let survey = Survey::at(world, repository, View::of(repository.id), commit).await?;
     let gone = Surveyed { name: daemon.to_string(), directory: String::new(), verdict: Verdict::Removed };
     Ok(survey.find(daemon).await?.unwrap_or(gone))
 }
 
-async fn locate(
-    world: &World,
-    repository: &Repository,
-    at: &At,
-) -> Result<(Branch, Commit, BranchRole), Refusal> {
+/// What an address means, before the daemon is looked at.
+struct Located {
+    branch: Branch,
+    commit: Commit,
+    role: BranchRole,
+    place: Place,
+}
+
+impl Located {
+    fn head(head: &BranchHead) -> Self {
+        let BranchHead { branch, role, commit, .. } = head.clone();
+        Self { branch, commit, role, place: Place::Head }
+    }
+}
+
+/// Where a commit is on the branch that it is located on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Its newest, as recorded.
+    Head,
+    /// Anywhere, if at all.
+    Elsewhere,
+}
+
+async fn locate(world: &World, repository: &Repository, at: &At) -> Result<Located, Refusal> {
     let heads = world.store.branch_list(repository.id).await?;
     let deployed = || {
         let deploy = |head: &&BranchHead| head.role == BranchRole::Deploy;
@@ -91,20 +133,17 @@ async fn locate(
     match at {
         At::Deployed => {
             let head = deployed().ok_or_else(|| not_found("commit on a deploy branch yet".to_owned()))?;
-            Ok((head.branch.clone(), head.commit.clone(), BranchRole::Deploy))
+            Ok(Located::head(head))
         }
         At::Named(name) => {
             if let Some(head) = heads.iter().find(|head| head.branch == *name) {
-                return Ok((head.branch.clone(), head.commit.clone(), head.role));
+                return Ok(Located::head(head));
             }
             let tag = Tag::parse(name.as_str())
                 .map_err(|error| Refusal::invalid("ref_invalid", error.to_string()))?;
             let commit = world.source.tag(repository.id, &tag).await?;
-            Ok((
-                branch,
-                commit.ok_or_else(|| not_found(format!("branch or tag `{name}`")))?,
-                BranchRole::Fork,
-            ))
+            let commit = commit.ok_or_else(|| not_found(format!("branch or tag `{name}`")))?;
+            Ok(Located { branch, commit, role: BranchRole::Fork, place: Place::Elsewhere })
         }
         At::Commit(commit) => {
             let role = if heads.iter().any(|head| head.commit == *commit && head.role == BranchRole::Deploy) {
@@ -112,7 +151,7 @@ async fn locate(
             } else {
                 BranchRole::Fork
             };
-            Ok((branch, commit.clone(), role))
+            Ok(Located { branch, commit: commit.clone(), role, place: Place::Elsewhere })
         }
     }
 }
