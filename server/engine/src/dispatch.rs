@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use domain::event::{Event, EventKind};
 use domain::id::RunId;
-use domain::name::DaemonId;
 use domain::repository::{BranchHead, BranchRole};
 use domain::revision::{Revision, RevisionContent};
 use domain::run::{Cause, Concurrency, EffectMode, Run, RunState};
 use domain::trigger::{Match, Trigger, matching};
 use manifest::Manifest;
-use manifest::expression::{EvaluationError, Expression};
+use manifest::expression::Expression;
 use ports::store::events::{Dispatch, Dispatched, MatchRecord};
 use ports::store::runs::{NewRun, Priority, RunFilter};
 use ports::store::{Page, StoreError};
@@ -19,7 +18,7 @@ use serde_json::{Map, Value as Json};
 use crate::context::Context;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::world::World;
-use crate::{address, inputs};
+use crate::{address, group, inputs};
 
 /// So many daemons may have started one another; the next is taken for a loop.
 const DEEPEST: u32 = 5;
@@ -215,8 +214,8 @@ fn complete(
             return Err(format!("`skip_if: {source}` holds"));
         }
     }
-    let concurrency = concurrency(manifest, &run.daemon, event, &run.inputs)
-        .map_err(|error| format!("`concurrency`: {error}"))?;
+    let concurrency =
+        group::of(manifest, &run, Some(event)).map_err(|error| format!("`concurrency`: {error}"))?;
     // Waiting for a newer event means that the newer one ends the older: a group of its own.
     let concurrency = match (&trigger.debounce, concurrency) {
         (Some(_), None) => Some(Concurrency {
@@ -239,45 +238,4 @@ fn complete(
         | EventKind::Daemon => Priority::Event,
     };
     Ok(Box::new(NewRun { run, concurrency, priority }))
-}
-
-/// The group of a run: the manifest's, with what the event makes of its name.
-pub(crate) fn concurrency(
-    manifest: &Manifest,
-    daemon: &DaemonId,
-    event: &Event,
-    inputs: &Map<String, Json>,
-) -> Result<Option<Concurrency>, EvaluationError> {
-    let Some(spec) = &manifest.concurrency else { return Ok(None) };
-    let scope = GroupScope { event, inputs };
-    let group = match &spec.group {
-        Some(template) => template.evaluate(&scope)?.text(),
-        None => String::new(),
-    };
-    Ok(Some(Concurrency {
-        key: format!("{daemon}@{}/{group}", event.branch.as_ref().map_or("", |branch| branch.as_str())),
-        limit: spec.limit.max(1),
-        behavior: spec.behavior,
-    }))
-}
-
-/// What the name of a group may be made of: the event and the inputs.
-struct GroupScope<'a> {
-    event: &'a Event,
-    inputs: &'a Map<String, Json>,
-}
-
-impl manifest::expression::Scope for GroupScope<'_> {
-    fn lookup(&self, name: &str) -> Option<domain::value::Value> {
-        use domain::value::Value;
-        match name {
-            "event" => Some(Value { json: self.event.payload.clone(), taint: self.event.taint }),
-            "inputs" => Some(Value::trusted(Json::Object(self.inputs.clone()))),
-            _ => self.inputs.get(name).map(|value| Value::trusted(value.clone())),
-        }
-    }
-
-    fn status(&self) -> manifest::expression::RunSoFar {
-        manifest::expression::RunSoFar::Success
-    }
 }

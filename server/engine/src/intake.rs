@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::refusal::Refusal;
 use crate::world::World;
-use crate::{address, inputs};
+use crate::{address, group, inputs};
 
 /// A run that somebody asks for.
 #[derive(Debug, Clone)]
@@ -50,25 +50,6 @@ pub async fn start(world: &World, start: Start) -> Result<Started, Refusal> {
     }
     let accepted = inputs::accept(&target.manifest.inputs, &start.inputs)?;
     let now = world.clock.now();
-    let event = Event {
-        id: EventId::new(world.clock.unique()),
-        repository: target.repository.id,
-        kind: EventKind::Manual,
-        action: None,
-        branch: Some(target.branch.clone()),
-        commit: Some(target.commit.clone()),
-        paths: Vec::new(),
-        actor: start.actor.clone(),
-        labels: Vec::new(),
-        draft: false,
-        payload: json!({ "actor": { "name": start.actor.name } }),
-        taint: Taint::Trusted,
-        depth: 0,
-        occurred_at: now,
-    };
-    let concurrency =
-        crate::dispatch::concurrency(&target.manifest, &start.address.daemon, &event, &accepted)
-            .map_err(|error| Refusal::invalid("concurrency_invalid", error.to_string()))?;
     let effects = if target.role == BranchRole::Deploy { EffectMode::Perform } else { EffectMode::Stage };
     let run = Run {
         id: RunId::new(world.clock.unique()),
@@ -88,6 +69,8 @@ pub async fn start(world: &World, start: Start) -> Result<Started, Refusal> {
         started_at: None,
     };
     let id = run.id;
+    let concurrency = group::of(&target.manifest, &run, None)
+        .map_err(|error| Refusal::invalid("concurrency_invalid", error.to_string()))?;
     let new = NewRun { run, concurrency, priority: Priority::Interactive };
     match world.store.run_enqueue(&new, start.idempotency.as_deref()).await? {
         Recorded::New => Ok(Started { run: id, known: false }),

@@ -18,6 +18,7 @@ pub mod admission;
 mod survey;
 
 pub mod dispatch;
+mod group;
 pub mod schedule;
 
 pub mod work;
@@ -42,3 +43,6 @@ pub mod repositories;
 
 pub use refusal::{Refusal, RefusalKind};
 pub use world::World;
+
+#[cfg(test)]
+mod tests;

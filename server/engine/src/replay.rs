@@ -14,10 +14,10 @@ use ports::source::Diff;
 use ports::store::runs::{NewRun, Priority};
 use ports::store::{Fenced, LeaseProof, Recorded, StoreError};
 
-use crate::address;
 use crate::intake::Started;
 use crate::refusal::Refusal;
 use crate::world::World;
+use crate::{address, group};
 
 /// The largest diff that is shown, bytes.
 const LONGEST_DIFF: usize = 1 << 20;
@@ -70,7 +70,13 @@ pub async fn start(world: &World, request: Request) -> Result<Started, Refusal> 
         ..old
     };
     let id = run.id;
-    let new = NewRun { run, concurrency: None, priority: Priority::Interactive };
+    let event = match run.cause.event {
+        Some(event) => world.store.event_get(event).await?,
+        None => None,
+    };
+    let concurrency = group::of(&manifest, &run, event.as_ref())
+        .map_err(|error| Refusal::invalid("concurrency_invalid", error.to_string()))?;
+    let new = NewRun { run, concurrency, priority: Priority::Interactive };
     match world.store.run_enqueue(&new, None).await? {
         Recorded::New => Ok(Started { run: id, known: false }),
         Recorded::Known(run) => Ok(Started { run, known: true }),

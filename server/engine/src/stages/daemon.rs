@@ -13,7 +13,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{At, Ended, Made, Trouble};
 use crate::refusal::Refusal;
-use crate::{address, export, inputs};
+use crate::{address, export, group, inputs};
 
 /// How many daemons may have called one another.
 const DEEPEST: u32 = 8;
@@ -63,8 +63,7 @@ async fn call(stage: &DaemonStage, at: &At<'_>) -> Result<NewRun, Trouble> {
     }
     let inputs = inputs::accept(&callee.manifest.inputs, &given).map_err(refused)?;
     let now = at.run.world.clock.now();
-    Ok(NewRun {
-        run: Run {
+    let called = Run {
             id: RunId::new(at.run.world.clock.unique()),
             repository: callee.repository.id,
             daemon: target.daemon,
@@ -89,10 +88,17 @@ async fn call(stage: &DaemonStage, at: &At<'_>) -> Result<NewRun, Trouble> {
             cost: domain::money::NanoUsd::ZERO,
             created_at: now,
             started_at: None,
-        },
-        concurrency: None,
-        priority: Priority::Interactive,
-    })
+    };
+    let event = match called.cause.event {
+        Some(event) => {
+            let event = at.run.world.store.event_get(event).await;
+            event.map_err(|error| Failure::new("store_unavailable", error.to_string()))?
+        }
+        None => None,
+    };
+    let concurrency = group::of(&callee.manifest, &called, event.as_ref())
+        .map_err(|error| Failure::new("concurrency_invalid", error.to_string()))?;
+    Ok(NewRun { run: called, concurrency, priority: Priority::Interactive })
 }
 
 /// A daemon of the same repository, at the same commit.

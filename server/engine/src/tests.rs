@@ -1,0 +1,6 @@
+//! The story through its outermost doors: runs are asked for, worked on and looked at as the program
+//! does it. Git is real; the store, the jails and the models are fakes.
+
+mod house;
+
+mod groups;

@@ -1,0 +1,276 @@
+//! What the stories are told in: a repository with daemons, a server around it, and jails that know a
+//! few words.
+
+use std::fmt;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::effect::{Effect, Receipt};
+use domain::id::{RepositoryId, RunId, WorkerId};
+use domain::name::{Commit, SecretName};
+use domain::repository::Repository;
+use domain::run::{Run, RunState};
+use domain::stage::StageRecord;
+use git::{Config, Git};
+use ports::Retry;
+use ports::clock::Clock;
+use ports::forge::{Forge, ForgeError};
+use ports::models::Models;
+use ports::sandbox::{JailEnd, JailReport, JailSpec, OutputChunk, SandboxError};
+use ports::secrets::{Secrets, SecretsError};
+use ports::source::{Moved, Source};
+use ports::store::{Page, Repositories, Runs};
+use secrecy::SecretString;
+use serde_json::Value as Json;
+use testkit::{FixedClock, MemoryObjects, MemoryStore, ScriptedModels, ScriptedSandbox, ScriptedWeb, build};
+use tokio_util::sync::CancellationToken;
+
+use crate::intake::{self, Start};
+use crate::reconcile::{self, Pushed};
+use crate::work::{self, WorkOutcome};
+use crate::world::{Manifests, Settings, World};
+use crate::{Refusal, dispatch};
+
+/// A server with one repository, `ada/book`.
+pub(super) struct House {
+    pub(super) world: Arc<World>,
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) clock: Arc<FixedClock>,
+    pub(super) source: Arc<Git>,
+    pub(super) sandbox: Arc<ScriptedSandbox>,
+    pub(super) repository: Repository,
+    worker: WorkerId,
+    directory: tempfile::TempDir,
+}
+
+impl House {
+    /// A server whose book has these daemons (`id`, what stands below `name:`), deployed without
+    /// starting a run.
+    pub(super) async fn new(daemons: &[(&str, &str)]) -> Self {
+        Self::asking(daemons, Arc::new(ScriptedModels::saying("ok").with_names(&["small"]))).await
+    }
+
+    /// The same, with other models.
+    pub(super) async fn asking(daemons: &[(&str, &str)], models: Arc<dyn Models>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(FixedClock::new()));
+        let source = Arc::new(Git::open(Config::new(directory.path().join("git"))).unwrap());
+        let told = Arc::clone(&clock);
+        let sandbox = Arc::new(ScriptedSandbox::new(move |jail| program(jail, &told)));
+        let repository = build::repository(&*clock, "ada/book");
+        let _ = store.repository_create(&repository).await.unwrap();
+        source.create(repository.id, &repository.default_branch).await.unwrap();
+        let world = World {
+            store: store.clone(),
+            source: source.clone(),
+            sandbox: sandbox.clone(),
+            models,
+            web: Arc::new(ScriptedWeb::new(|_| Err(ScriptedWeb::unreachable("nobody is there")))),
+            secrets: Arc::new(NoSecrets),
+            objects: Arc::new(MemoryObjects::new()),
+            forge: Arc::new(NoForge),
+            clock: clock.clone(),
+            settings: Settings::new(directory.path().join("work")),
+            manifests: Manifests::default(),
+        };
+        let worker = WorkerId::new(clock.unique());
+        let world = Arc::new(world);
+        let house = Self { world, store, clock, source, sandbox, repository, worker, directory };
+        let files: Vec<(String, String)> = daemons
+            .iter()
+            .map(|(id, body)| {
+                (format!("daemons/{id}/daemon.yaml"), format!("daemon:\n  name: {id}\n{body}"))
+            })
+            .chain([("shared.txt".to_owned(), "one\n".to_owned())])
+            .collect();
+        house.push(&files, Pushed { actor: Some(build::actor()), skip_runs: true }).await;
+        house.dispatch().await;
+        house
+    }
+
+    /// Brings files onto `main`, beside those that are there.
+    pub(super) async fn push(&self, files: &[(String, String)], pushed: Pushed) -> Commit {
+        let tree = self.directory.path().join("tree");
+        for (path, text) in files {
+            let file = tree.join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        }
+        self.git(&["add", "--all"]);
+        let made = self.git(&["write-tree"]);
+        let branches = self.source.branches(self.repository.id).await.unwrap();
+        let main = &self.repository.default_branch;
+        let before = branches.into_iter().find(|(name, _)| name == main).map(|(_, commit)| commit);
+        let mut arguments = vec!["commit-tree", &made, "-m", "Write"];
+        arguments.extend(before.iter().flat_map(|parent| ["-p", parent.as_str()]));
+        let commit: Commit = build::name(&self.git(&arguments));
+        let moved =
+            self.source.move_branch(self.repository.id, main, before.as_ref(), Some(&commit)).await.unwrap();
+        assert_eq!(moved, Moved::Moved);
+        let reconciled = reconcile::repository(&self.world, self.repository.id, &pushed).await;
+        reconciled.unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        commit
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        #[expect(clippy::disallowed_methods, reason = "a test makes its commits with the real program")]
+        let mut command = Command::new("git");
+        let who = ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"];
+        command.arg("--git-dir").arg(self.source.path(self.repository.id));
+        command.arg("--work-tree").arg(self.directory.path().join("tree"));
+        command.args(arguments).envs(who.map(|name| (name, "test@localhost")));
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+        command.env("GIT_INDEX_FILE", self.directory.path().join("index"));
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Decides about every event.
+    pub(super) async fn dispatch(&self) {
+        while dispatch::next(&self.world).await.unwrap() != dispatch::DispatchOutcome::Empty {}
+    }
+
+    /// Asks for a run.
+    pub(super) async fn start(&self, daemon: &str, inputs: &Json) -> RunId {
+        let start = Start {
+            address: build::name(&format!("ada/book/{daemon}")),
+            inputs: inputs.as_object().unwrap().clone(),
+            actor: build::actor(),
+            idempotency: None,
+        };
+        let started: Result<_, Refusal> = intake::start(&self.world, start).await;
+        started.unwrap_or_else(|refusal| panic!("{refusal:?}")).run
+    }
+
+    /// Takes up one run.
+    pub(super) async fn work_once(&self) -> WorkOutcome {
+        work::next(&self.world, self.worker, &CancellationToken::new()).await.unwrap()
+    }
+
+    /// Works until nothing is ready.
+    pub(super) async fn work(&self) {
+        while let WorkOutcome::Worked { .. } = self.work_once().await {}
+    }
+
+    /// Asks for a run and works until it has ended.
+    pub(super) async fn ended(&self, daemon: &str, inputs: &Json) -> Ended {
+        let id = self.start(daemon, inputs).await;
+        self.work().await;
+        self.end_of(id).await
+    }
+
+    pub(super) async fn run(&self, id: RunId) -> Run {
+        self.store.run_get(id).await.unwrap().expect("the run is there")
+    }
+
+    /// The runs of a daemon, oldest first, each by its status.
+    pub(super) async fn statuses(&self, daemon: &str) -> Vec<&'static str> {
+        let runs = self.store.run_list(&Default::default(), &Page::first(100)).await.unwrap();
+        let of = runs.iter().rev().filter(|run| run.daemon.as_str() == daemon);
+        of.map(|run| run.state.status().as_str()).collect()
+    }
+
+    /// A run that has ended, and its journal.
+    pub(super) async fn end_of(&self, id: RunId) -> Ended {
+        let run = self.run(id).await;
+        assert!(run.state.status().is_final(), "{run:#?}");
+        Ended { run, journal: self.store.run_journal(id).await.unwrap() }
+    }
+
+    /// Waits until the store says something that `look` is content with.
+    pub(super) async fn until<T>(&self, look: impl AsyncFn(&Self) -> Option<T>) -> T {
+        let mut said = ports::store::Store::wakeups(&*self.store, ports::store::Topic::Runs);
+        loop {
+            said.mark_unchanged();
+            if let Some(found) = look(self).await {
+                return found;
+            }
+            let waited = tokio::time::timeout(Duration::from_secs(30), said.changed()).await;
+            waited.expect("the store says something in time").unwrap();
+        }
+    }
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) run: Run,
+    pub(super) journal: Vec<StageRecord>,
+}
+
+impl Ended {
+    /// The status and, for people, why.
+    pub(super) fn outcome(&self) -> String {
+        let RunState::Ended { outcome, .. } = &self.run.state else { unreachable!("it has ended") };
+        match outcome.message() {
+            Some(message) => format!("{}: {message}", outcome.status()),
+            None => outcome.status().to_string(),
+        }
+    }
+
+    /// How each stage ended, in that order: `One succeeded, Two failed`.
+    pub(super) fn stages(&self) -> String {
+        let stages = self.journal.iter().map(|record| format!("{} {}", record.path, record.end.as_str()));
+        stages.collect::<Vec<_>>().join(", ")
+    }
+
+    /// What a stage made.
+    pub(super) fn output(&self, path: &str) -> Json {
+        let record = self.journal.iter().find(|record| record.path.as_str() == path);
+        let record = record.unwrap_or_else(|| panic!("{path} is not in the journal: {self:#?}"));
+        record.output.as_ref().map_or(Json::Null, |output| output.value.json.clone())
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.outcome(), self.stages())
+    }
+}
+
+/// A jail's program, of these words, one a line: `say WORDS`, `put FILE WORD` (a line at its end),
+/// `show FILE`, `take MINUTES` of the clock, `fail`, `hang` until somebody ends it.
+fn program(jail: &JailSpec, clock: &FixedClock) -> Result<(Vec<OutputChunk>, JailReport), SandboxError> {
+    let script = jail.command.last().cloned().unwrap_or_default();
+    let mut said = Vec::new();
+    for line in script.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let file = |name: &str| jail.workspace.join(name);
+        let read = |name: &str| std::fs::read_to_string(file(name)).unwrap_or_default();
+        match words.as_slice() {
+            ["say", ..] => said.push(ScriptedSandbox::stdout(&line.trim_start()[4..])),
+            ["put", name, word] => std::fs::write(file(name), read(name) + word + "\n").unwrap(),
+            ["show", name] => said.push(ScriptedSandbox::stdout(&read(name).replace('\n', " "))),
+            ["take", minutes] => {
+                clock.advance(Duration::from_secs(60 * minutes.parse::<u64>().unwrap()));
+            }
+            ["fail"] => return Ok((said, ScriptedSandbox::exited(1))),
+            ["hang"] => return Ok((said, ScriptedSandbox::ended(JailEnd::Cancelled))),
+            other => panic!("no such word: {other:?}"),
+        }
+    }
+    Ok((said, ScriptedSandbox::exited(0)))
+}
+
+#[derive(Debug)]
+struct NoSecrets;
+
+#[async_trait]
+impl Secrets for NoSecrets {
+    async fn secret(&self, _: RepositoryId, _: &SecretName) -> Result<Option<SecretString>, SecretsError> {
+        Ok(None)
+    }
+}
+
+#[derive(Debug)]
+struct NoForge;
+
+#[async_trait]
+impl Forge for NoForge {
+    async fn perform(&self, _: &Repository, _: &Effect) -> Result<Receipt, ForgeError> {
+        Err(ForgeError { message: "nothing is performed here".to_owned(), retry: Retry::Never })
+    }
+}
