@@ -40,6 +40,15 @@ pub struct Event {
     pub occurred_at: Timestamp,
 }
 
+impl Event {
+    /// The number of the issue or pull request that it is about.
+    pub fn thread(&self) -> Option<u64> {
+        ["/pull_request/number", "/issue/number", "/number"]
+            .iter()
+            .find_map(|at| self.payload.pointer(at)?.as_u64())
+    }
+}
+
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

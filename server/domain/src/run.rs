@@ -166,6 +166,11 @@ pub enum RunOutcome {
 }
 
 impl RunOutcome {
+    /// The end of a run that had not begun when one for a newer event came.
+    pub fn replaced_by(newer: RunId) -> Self {
+        Self::Skipped { reason: format!("`debounce`: {newer} is for a newer event and takes its place") }
+    }
+
     /// The status of a run that ended so.
     pub fn status(&self) -> RunStatus {
         match self {

@@ -216,15 +216,7 @@ fn complete(
     }
     let concurrency =
         group::of(manifest, &run, Some(event)).map_err(|error| format!("`concurrency`: {error}"))?;
-    // Waiting for a newer event means that the newer one ends the older: a group of its own.
-    let concurrency = match (&trigger.debounce, concurrency) {
-        (Some(_), None) => Some(Concurrency {
-            key: format!("{}@{}/debounce", run.daemon, run.branch),
-            limit: 1,
-            behavior: domain::run::ConcurrencyBehavior::Cancel,
-        }),
-        (_, concurrency) => concurrency,
-    };
+    let replaces = trigger.debounce.map(|_| burst(&run, event, concurrency.as_ref()));
     let priority = match event.kind {
         EventKind::Schedule => Priority::Background,
         EventKind::Comment | EventKind::Manual => Priority::Interactive,
@@ -237,5 +229,14 @@ fn complete(
         | EventKind::Webhook
         | EventKind::Daemon => Priority::Event,
     };
-    Ok(Box::new(NewRun { run, concurrency, priority }))
+    Ok(Box::new(NewRun { run, concurrency, replaces, priority }))
+}
+
+/// What one burst of events is about (`debounce`): the newest of them takes the place of the others. Two
+/// pull requests are two bursts, and so are two of the daemon's groups.
+fn burst(run: &Run, event: &Event, concurrency: Option<&Concurrency>) -> String {
+    let daemon = || format!("{}@{}", run.daemon, run.branch);
+    let group = concurrency.map_or_else(daemon, |group| group.key.clone());
+    let thread = event.thread().map_or_else(String::new, |number| format!("#{number}"));
+    format!("{}{thread} {group}", event.kind.as_str())
 }

@@ -249,10 +249,7 @@ impl Wish<'_> {
     }
 
     fn thread(&self) -> Option<u64> {
-        let payload = &self.event?.payload;
-        ["/pull_request/number", "/issue/number", "/number"]
-            .iter()
-            .find_map(|at| payload.pointer(at)?.as_u64())
+        self.event?.thread()
     }
 
     /// Where a comment goes: `target: 12`, else the thread that the event is about, else the commit.

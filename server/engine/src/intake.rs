@@ -71,7 +71,7 @@ pub async fn start(world: &World, start: Start) -> Result<Started, Refusal> {
     let id = run.id;
     let concurrency = group::of(&target.manifest, &run, None)
         .map_err(|error| Refusal::invalid("concurrency_invalid", error.to_string()))?;
-    let new = NewRun { run, concurrency, priority: Priority::Interactive };
+    let new = NewRun { run, concurrency, replaces: None, priority: Priority::Interactive };
     match world.store.run_enqueue(&new, start.idempotency.as_deref()).await? {
         Recorded::New => Ok(Started { run: id, known: false }),
         Recorded::Known(run) => Ok(Started { run, known: true }),

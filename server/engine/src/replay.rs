@@ -76,7 +76,7 @@ pub async fn start(world: &World, request: Request) -> Result<Started, Refusal> 
     };
     let concurrency = group::of(&manifest, &run, event.as_ref())
         .map_err(|error| Refusal::invalid("concurrency_invalid", error.to_string()))?;
-    let new = NewRun { run, concurrency, priority: Priority::Interactive };
+    let new = NewRun { run, concurrency, replaces: None, priority: Priority::Interactive };
     match world.store.run_enqueue(&new, None).await? {
         Recorded::New => Ok(Started { run: id, known: false }),
         Recorded::Known(run) => Ok(Started { run, known: true }),

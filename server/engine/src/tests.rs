@@ -3,4 +3,5 @@
 
 mod house;
 
+mod debounce;
 mod groups;

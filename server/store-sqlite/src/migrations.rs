@@ -24,7 +24,8 @@ pub(crate) const STEPS: &[(i64, &str, &str)] = steps![
     4 "0004_outbox",
     5 "0005_discussions",
     6 "0006_accounts",
-    7 "0007_invalid",
+    7 "0007_replaces",
+    8 "0008_invalid",
 ];
 
 /// The number of the last step that this program knows.

@@ -63,6 +63,9 @@ pub(crate) async fn enqueue(
         return Err(StoreError::Conflict(format!("{} is not queued", run.id)));
     };
     require(connection, run.repository).await?;
+    if let Some(key) = &new.replaces {
+        replace(connection, run, key, at).await?;
+    }
     let outcome = match &new.concurrency {
         None => None,
         Some(group) => admit(connection, new, group, at).await?,
@@ -71,9 +74,10 @@ pub(crate) async fn enqueue(
     sqlx::query(
         "INSERT INTO runs (id, repository, daemon, branch, commit_id, digest, cause, event, parent_run,
              parent_stage, inputs, effects, idempotency, priority, concurrency_key, concurrency_limit, status,
-             ready_at, outcome, ended_at, attempt, cancel_by, cost, log_lines, created_at, started_at)
+             ready_at, outcome, ended_at, attempt, cancel_by, cost, log_lines, created_at, started_at,
+             replaces)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-             $22, $23, 0, $24, $25)",
+             $22, $23, 0, $24, $25, $26)",
     )
     .bind(run.id.to_string())
     .bind(run.repository.to_string())
@@ -100,6 +104,7 @@ pub(crate) async fn enqueue(
     .bind(run.cost.nanos())
     .bind(run.created_at.millis())
     .bind(run.started_at.map(Timestamp::millis))
+    .bind(&new.replaces)
     .execute(connection)
     .await
     .map_err(failed)?;
@@ -113,6 +118,30 @@ fn rank(priority: Priority) -> i64 {
         Priority::Interactive => 2,
     }
 }
+
+/// Ends the runs whose place a new one takes. One that a worker has taken up goes on, also while it is
+/// in the queue again.
+async fn replace(
+    connection: &mut SqliteConnection,
+    run: &Run,
+    key: &str,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let rows = sqlx::query(REPLACED)
+        .bind(run.repository.to_string())
+        .bind(key)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let outcome = RunOutcome::replaced_by(run.id);
+    for id in each(&rows, |row| Columns(row).parsed("id"))? {
+        end(connection, id, &outcome, at).await?;
+    }
+    Ok(())
+}
+
+pub(crate) const REPLACED: &str =
+    "SELECT id FROM runs WHERE repository = $1 AND replaces = $2 AND status = 'queued' AND attempt = 0";
 
 /// Makes room for a run in its group, or says how it ends for want of room. The runs that wait for
 /// it, its ancestors, take no room: they could not go on before it does.

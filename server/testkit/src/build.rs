@@ -127,7 +127,12 @@ pub fn run(clock: &dyn Clock, repository: &Repository, daemon: &str) -> Run {
 
 /// The same, to be queued without a group.
 pub fn new_run(clock: &dyn Clock, repository: &Repository, daemon: &str) -> NewRun {
-    NewRun { run: run(clock, repository, daemon), concurrency: None, priority: Priority::Event }
+    NewRun {
+        run: run(clock, repository, daemon),
+        concurrency: None,
+        replaces: None,
+        priority: Priority::Event,
+    }
 }
 
 /// A run that a stage of another calls.

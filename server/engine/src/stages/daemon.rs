@@ -64,30 +64,30 @@ async fn call(stage: &DaemonStage, at: &At<'_>) -> Result<NewRun, Trouble> {
     let inputs = inputs::accept(&callee.manifest.inputs, &given).map_err(refused)?;
     let now = at.run.world.clock.now();
     let called = Run {
-            id: RunId::new(at.run.world.clock.unique()),
-            repository: callee.repository.id,
-            daemon: target.daemon,
-            branch: match &stage.uses {
-                Callee::Sibling(_) => run.branch.clone(),
-                Callee::Address(_) => callee.branch,
-            },
-            commit: callee.commit,
-            digest: callee.digest,
-            cause: Cause {
-                event: run.cause.event,
-                kind: EventKind::Daemon,
-                actor: Actor { name: run.daemon.to_string(), role: None, bot: true },
-                parent: Some(ParentStage { run: run.id, stage: at.path.to_string() }),
-                replay: None,
-            },
-            inputs,
-            effects,
-            state: RunState::Queued { ready_at: now },
-            attempt: 0,
-            cancel_requested: None,
-            cost: domain::money::NanoUsd::ZERO,
-            created_at: now,
-            started_at: None,
+        id: RunId::new(at.run.world.clock.unique()),
+        repository: callee.repository.id,
+        daemon: target.daemon,
+        branch: match &stage.uses {
+            Callee::Sibling(_) => run.branch.clone(),
+            Callee::Address(_) => callee.branch,
+        },
+        commit: callee.commit,
+        digest: callee.digest,
+        cause: Cause {
+            event: run.cause.event,
+            kind: EventKind::Daemon,
+            actor: Actor { name: run.daemon.to_string(), role: None, bot: true },
+            parent: Some(ParentStage { run: run.id, stage: at.path.to_string() }),
+            replay: None,
+        },
+        inputs,
+        effects,
+        state: RunState::Queued { ready_at: now },
+        attempt: 0,
+        cancel_requested: None,
+        cost: domain::money::NanoUsd::ZERO,
+        created_at: now,
+        started_at: None,
     };
     let event = match called.cause.event {
         Some(event) => {
@@ -98,7 +98,7 @@ async fn call(stage: &DaemonStage, at: &At<'_>) -> Result<NewRun, Trouble> {
     };
     let concurrency = group::of(&callee.manifest, &called, event.as_ref())
         .map_err(|error| Failure::new("concurrency_invalid", error.to_string()))?;
-    Ok(NewRun { run: called, concurrency, priority: Priority::Interactive })
+    Ok(NewRun { run: called, concurrency, replaces: None, priority: Priority::Interactive })
 }
 
 /// A daemon of the same repository, at the same commit.

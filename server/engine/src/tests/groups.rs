@@ -31,12 +31,8 @@ async fn a_replay_is_of_its_daemons_group() {
     let house = House::new(&[("one", ONE_AT_A_TIME)]).await;
     let first = house.ended("one", &json!({})).await;
     let holder = house.start("one", &json!({})).await;
-    let request = replay::Request {
-        run: first.run.id,
-        from_stage: None,
-        agent: None,
-        actor: testkit::build::actor(),
-    };
+    let request =
+        replay::Request { run: first.run.id, from_stage: None, agent: None, actor: testkit::build::actor() };
     let replayed = replay::start(&house.world, request).await.unwrap().run;
     let refused = house.end_of(replayed).await.outcome();
     assert_eq!(refused, "skipped: the concurrency group `one@main/g` is full (limit 1)");

@@ -39,7 +39,6 @@ pub(super) struct House {
     pub(super) store: Arc<MemoryStore>,
     pub(super) clock: Arc<FixedClock>,
     pub(super) source: Arc<Git>,
-    pub(super) sandbox: Arc<ScriptedSandbox>,
     pub(super) repository: Repository,
     worker: WorkerId,
     directory: tempfile::TempDir,
@@ -65,7 +64,7 @@ impl House {
         let world = World {
             store: store.clone(),
             source: source.clone(),
-            sandbox: sandbox.clone(),
+            sandbox,
             models,
             web: Arc::new(ScriptedWeb::new(|_| Err(ScriptedWeb::unreachable("nobody is there")))),
             secrets: Arc::new(NoSecrets),
@@ -77,12 +76,10 @@ impl House {
         };
         let worker = WorkerId::new(clock.unique());
         let world = Arc::new(world);
-        let house = Self { world, store, clock, source, sandbox, repository, worker, directory };
+        let house = Self { world, store, clock, source, repository, worker, directory };
         let files: Vec<(String, String)> = daemons
             .iter()
-            .map(|(id, body)| {
-                (format!("daemons/{id}/daemon.yaml"), format!("daemon:\n  name: {id}\n{body}"))
-            })
+            .map(|(id, body)| (format!("daemons/{id}/daemon.yaml"), format!("daemon:\n  name: {id}\n{body}")))
             .chain([("shared.txt".to_owned(), "one\n".to_owned())])
             .collect();
         house.push(&files, Pushed { actor: Some(build::actor()), skip_runs: true }).await;

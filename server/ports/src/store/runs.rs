@@ -16,8 +16,8 @@ use super::{Fenced, LeaseProof, Page, Recorded, StoreError};
 /// The life of runs.
 #[async_trait]
 pub trait Runs {
-    /// Queues a run. With an `idempotency` key that was used for the same repository before, it is
-    /// known, and nothing is stored.
+    /// Queues a run; one that is to take the place of others ends those that have not begun. With an
+    /// `idempotency` key that was used for the same repository before, it is known, and nothing is stored.
     async fn run_enqueue(
         &self,
         new: &NewRun,
@@ -84,6 +84,9 @@ pub struct NewRun {
     pub run: Run,
     /// Its group, if it has one.
     pub concurrency: Option<Concurrency>,
+    /// Whose place it takes: runs of the same repository with the same key that no worker has taken up
+    /// yet are skipped.
+    pub replaces: Option<String>,
     /// Higher goes first.
     pub priority: Priority,
 }

@@ -31,6 +31,7 @@ async fn what_runs_all_the_time_goes_by_an_index() {
         queue::LEASE,
         queue::NEXT_MOMENT,
         queue::WAKE,
+        queue::REPLACED,
         runs::DEPTH,
         events::DELIVERY_NEXT,
         events::EVENT_NEXT,

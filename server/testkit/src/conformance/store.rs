@@ -138,7 +138,8 @@ macro_rules! store_behaviours {
                 a_newer_run_cancels_the_older,
                 a_newer_run_cancels_no_more_than_it_must,
                 a_run_is_skipped_when_its_group_is_full,
-                a_child_does_not_contend_with_its_parents;
+                a_child_does_not_contend_with_its_parents,
+                a_newer_run_takes_the_place_of_those_not_begun;
             calls:
                 a_parent_goes_on_after_its_last_child,
                 a_parent_without_children_goes_on_at_once,

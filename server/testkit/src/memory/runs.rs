@@ -19,6 +19,7 @@ mod queue;
 pub(super) struct Entry {
     pub(super) run: Run,
     concurrency: Option<Concurrency>,
+    replaces: Option<String>,
     priority: Priority,
     idempotency: Option<String>,
     journal: Vec<StageRecord>,

@@ -167,3 +167,35 @@ pub async fn a_child_does_not_contend_with_its_parents(store: &dyn Store, clock:
         scene.finish(&top).await;
     }
 }
+
+/// A run that replaces others ends those that no worker has taken up, and lets the others be; it still
+/// has a group of its own.
+pub async fn a_newer_run_takes_the_place_of_those_not_begun(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let replacing = async |key: &str| {
+        let mut new = scene.new_run().await;
+        new.replaces = Some(key.to_owned());
+        new.concurrency = Some(Concurrency { key: key.to_owned(), limit: 1, behavior: Queue });
+        scene.enqueue(&new).await
+    };
+    let (running, other) = (replacing("k").await, replacing("other").await);
+    let proof = scene.lease().await;
+    assert_eq!(proof.run, running);
+    let older = replacing("k").await;
+    let newer = replacing("k").await;
+    let RunState::Ended { outcome: RunOutcome::Skipped { reason }, .. } = scene.run(older).await.state else {
+        panic!("{older} is not skipped")
+    };
+    assert!(reason.contains(&newer.to_string()), "{reason}");
+    let run = scene.run(running).await;
+    assert_eq!((run.state.status(), run.cancel_requested), (RunStatus::Running, None));
+
+    // In the queue again, but begun.
+    assert_eq!(store.run_release(&proof, clock.now()).await.expect(ANSWERS), Fenced::Written);
+    let newest = replacing("k").await;
+    let statuses = [scene.status(running).await, scene.status(newer).await, scene.status(newest).await];
+    assert_eq!(statuses, [RunStatus::Queued, RunStatus::Skipped, RunStatus::Queued]);
+    assert_eq!(scene.status(other).await, RunStatus::Queued);
+    assert_eq!([scene.lease().await.run, scene.lease().await.run], [running, other]);
+    scene.nothing_is_ready().await;
+}

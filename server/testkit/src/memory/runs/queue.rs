@@ -57,6 +57,7 @@ impl State {
     }
 
     pub(in crate::memory) fn enqueue(&mut self, new: &NewRun, idempotency: Option<&str>, at: Timestamp) {
+        self.replace(new, at);
         let mut run = new.run.clone();
         if let Some(outcome) = new.concurrency.as_ref().and_then(|group| self.admit(new, group, at)) {
             run.state = RunState::Ended { outcome, at };
@@ -64,6 +65,7 @@ impl State {
         let entry = Entry {
             run,
             concurrency: new.concurrency.clone(),
+            replaces: new.replaces.clone(),
             priority: new.priority,
             idempotency: idempotency.map(str::to_owned),
             journal: Vec::new(),
@@ -72,6 +74,21 @@ impl State {
             asked_at: None,
         };
         self.runs.insert(new.run.id, entry);
+    }
+
+    /// Ends the runs whose place a new one takes, those that no worker has taken up.
+    fn replace(&mut self, new: &NewRun, at: Timestamp) {
+        let waits = |entry: &&Entry| {
+            new.replaces.is_some()
+                && entry.replaces == new.replaces
+                && entry.run.repository == new.run.repository
+                && entry.run.state.status() == RunStatus::Queued
+                && entry.run.attempt == 0
+        };
+        let replaced: Vec<RunId> = self.runs.values().filter(waits).map(|entry| entry.run.id).collect();
+        for id in replaced {
+            self.end(id, &RunOutcome::replaced_by(new.run.id), at);
+        }
     }
 
     /// Makes room for a run in its group, or says how it ends for want of room. The runs that wait
