@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::logs::RunLog;
 use crate::stages::{At, Ended, Made, tried};
-use crate::workspace::Workspace;
+use crate::workspace::{Joined, Workspace};
 use crate::world::World;
 
 /// An attempt at a run.
@@ -222,12 +222,13 @@ impl Execution<'_> {
         if given_up && !matches!(end, StageEnd::Succeeded) {
             return Progressed::Stopped;
         }
-        let changed = made.changed;
-        // The last entry of the journal names the run's tip, whichever of two stages side by side ended first.
+        // A stage's work becomes a part of the branch together with its entry: the last entry that has a
+        // snapshot names the tip, and nothing is in it that is not recorded.
         let _order = self.recording.lock().await;
-        let snapshot = match made.snapshot {
-            Some(_) => Some(self.workspace.tip().await),
-            None => None,
+        let (end, made, joined) = self.join(at, end, made).await;
+        let (snapshot, changed) = match joined {
+            Some(joined) => (Some(joined.commit), Some(joined.changed)),
+            None => (None, made.changed),
         };
         let record = StageRecord {
             path: at.path.clone(),
@@ -243,6 +244,22 @@ impl Execution<'_> {
             Ok(Fenced::Lost) | Err(_) => {
                 self.stop.because(StopReason::Lost);
                 Progressed::Stopped
+            }
+        }
+    }
+
+    /// Brings what a stage left into the run's branch; where that is in conflict with what another left,
+    /// the stage has failed.
+    async fn join(&self, at: &At<'_>, end: StageEnd, mut made: Made) -> (StageEnd, Made, Option<Joined>) {
+        let Some(work) = made.work.take() else { return (end, made, None) };
+        match self.workspace.join(self.world, self.run, work).await {
+            Ok(joined) => (end, made, Some(joined)),
+            // How the stage itself ended says more.
+            Err(_) if !matches!(end, StageEnd::Succeeded) => (end, made, None),
+            Err(failure) => {
+                made.result = None;
+                made.trouble = Some(failure.into());
+                (end_of(at.stage, &made, self.stop), made, None)
             }
         }
     }

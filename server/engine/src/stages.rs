@@ -11,7 +11,6 @@ mod rules;
 mod script;
 mod trial;
 
-use domain::name::Commit;
 use domain::run::Failure;
 use domain::stage::{StagePath, StageUsage};
 use domain::value::{Taint, Value};
@@ -24,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::execution::Execution;
+use crate::workspace::Work;
 
 pub(crate) use trial::tried;
 
@@ -60,9 +60,9 @@ pub(crate) struct Made {
     pub(crate) trouble: Option<Trouble>,
     /// What it used.
     pub(crate) usage: StageUsage,
-    /// The run's tip with its work.
-    pub(crate) snapshot: Option<Commit>,
-    /// Whether the workspace is now another than at the run's start.
+    /// What it left in the workspace.
+    pub(crate) work: Option<Work>,
+    /// Whether stages inside it left the workspace another than at the run's start.
     pub(crate) changed: Option<bool>,
 }
 

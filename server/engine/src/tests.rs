@@ -5,3 +5,4 @@ mod house;
 
 mod debounce;
 mod groups;
+mod side_by_side;

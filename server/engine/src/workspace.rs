@@ -1,10 +1,12 @@
 //! The files that a run works on. A run is a branch: each stage begins at the branch's tip and its
 //! work is committed on top, so that stages which ran side by side are merged as any two branches are.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use domain::name::Commit;
 use domain::run::{Failure, Run};
+use domain::stage::StagePath;
 use ports::source::{MergeSpec, Merged, SnapshotSpec, SourceError};
 use tokio::sync::Mutex;
 
@@ -20,10 +22,13 @@ pub(crate) struct Workspace {
 
 #[derive(Debug)]
 struct State {
+    /// The journal's last snapshot: everything that is recorded, and nothing else.
     tip: Commit,
     /// Directories that nobody uses, and the commit whose files they hold (ignored files too, so that
     /// what one stage installed the next one finds).
     free: Vec<Desk>,
+    /// Directories of stages that are to be tried again.
+    tried: BTreeMap<StagePath, Desk>,
     made: usize,
 }
 
@@ -31,10 +36,19 @@ struct State {
 #[derive(Debug, Clone)]
 pub(crate) struct Desk {
     pub(crate) path: PathBuf,
+    /// Where the run's branch was when the stage began.
+    from: Commit,
+    /// The commit whose files it holds: another than `from` when the stage is tried again.
     base: Commit,
 }
 
-/// How a stage's work is recorded.
+impl Desk {
+    fn at(path: PathBuf, commit: Commit) -> Self {
+        Self { path, from: commit.clone(), base: commit }
+    }
+}
+
+/// How a stage's work is committed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keep<'a> {
     /// The commit's message.
@@ -43,12 +57,21 @@ pub(crate) struct Keep<'a> {
     pub(crate) max_bytes: u64,
 }
 
-/// What a stage left.
+/// What a stage left, committed beside the run's branch. It becomes a part of the branch together with
+/// the stage's entry in the journal: what is not recorded is done again, and must not find itself done.
 #[derive(Debug)]
-pub(crate) struct Kept {
-    /// The run's tip with it.
+pub(crate) struct Work {
+    desk: Desk,
+    commit: Commit,
+    message: String,
+}
+
+/// The run's branch with a stage's work.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    /// Its tip.
     pub(crate) commit: Commit,
-    /// Whether the tip is now another tree than the run began with.
+    /// Whether that is another tree than the run began with.
     pub(crate) changed: bool,
 }
 
@@ -56,7 +79,11 @@ impl Workspace {
     /// The workspace of a run whose branch is at `tip`; directories are made when they are needed.
     pub(crate) fn new(world: &World, run: &Run, start: Commit, tip: Commit) -> Self {
         let root = world.settings.work_dir.join(format!("{}-{}", run.id, run.attempt));
-        Self { root, start, state: Mutex::new(State { tip, free: Vec::new(), made: 0 }) }
+        Self {
+            root,
+            start,
+            state: Mutex::new(State { tip, free: Vec::new(), tried: BTreeMap::new(), made: 0 }),
+        }
     }
 
     /// Where the run's branch is.
@@ -69,10 +96,13 @@ impl Workspace {
         &self.start
     }
 
-    /// A directory with the files of the tip.
-    pub(crate) async fn take(&self, world: &World, run: &Run) -> Result<Desk, Failure> {
-        let (path, base) = {
+    /// A directory with the files of the tip; for a stage that is tried again, the one that it left.
+    pub(crate) async fn take(&self, world: &World, run: &Run, stage: &StagePath) -> Result<Desk, Failure> {
+        let (path, tip) = {
             let mut state = self.state.lock().await;
+            if let Some(desk) = state.tried.remove(stage) {
+                return Ok(desk);
+            }
             let tip = state.tip.clone();
             if let Some(at) = state.free.iter().position(|desk| desk.base == tip) {
                 return Ok(state.free.swap_remove(at));
@@ -84,20 +114,20 @@ impl Workspace {
             (self.root.join(state.made.to_string()), tip)
         };
         tokio::fs::create_dir_all(&path).await.map_err(|error| disk(&error))?;
-        world.source.checkout(run.repository, &base, &path).await.map_err(|error| git(&error))?;
-        Ok(Desk { path, base })
+        world.source.checkout(run.repository, &tip, &path).await.map_err(|error| git(&error))?;
+        Ok(Desk::at(path, tip))
     }
 
-    /// Commits what a stage left in its directory and brings it into the run's branch.
-    pub(crate) async fn keep(
+    /// Commits what a stage left in its directory.
+    pub(crate) async fn commit(
         &self,
         world: &World,
         run: &Run,
         desk: Desk,
         keep: Keep<'_>,
-    ) -> Result<Kept, Failure> {
-        let mut state = self.state.lock().await;
-        let now = world.clock.now();
+    ) -> Result<Work, Failure> {
+        // One after the other: each also moves the ref of the run.
+        let _state = self.state.lock().await;
         let spec = SnapshotSpec {
             repository: run.repository,
             run: run.id,
@@ -105,23 +135,35 @@ impl Workspace {
             parent: &desk.base,
             message: keep.message,
             max_bytes: keep.max_bytes,
-            at: now,
+            at: world.clock.now(),
         };
         let snapshot = world.source.snapshot(spec).await.map_err(|error| git(&error))?;
-        if desk.base == state.tip {
-            state.tip = snapshot.commit.clone();
-            state.free.push(Desk { path: desk.path, base: snapshot.commit });
+        Ok(Work { desk, commit: snapshot.commit, message: keep.message.to_owned() })
+    }
+
+    /// Lets a stage go on from what it left: it is tried again.
+    pub(crate) async fn again(&self, stage: &StagePath, work: Work) {
+        let desk = Desk { base: work.commit, ..work.desk };
+        self.state.lock().await.tried.insert(stage.clone(), desk);
+    }
+
+    /// Brings a stage's work into the run's branch.
+    pub(crate) async fn join(&self, world: &World, run: &Run, work: Work) -> Result<Joined, Failure> {
+        let mut state = self.state.lock().await;
+        if work.desk.from == state.tip {
+            state.tip = work.commit.clone();
+            state.free.push(Desk::at(work.desk.path, work.commit));
         } else {
             let merge = MergeSpec {
                 repository: run.repository,
                 base: &state.tip,
-                head: &snapshot.commit,
-                message: keep.message,
-                at: now,
+                head: &work.commit,
+                message: &work.message,
+                at: world.clock.now(),
             };
             match world.source.merge(merge).await.map_err(|error| git(&error))? {
                 Merged::Merged(commit) => {
-                    remove(&desk.path).await;
+                    remove(&work.desk.path).await;
                     world.source.keep(run.repository, &commit).await.map_err(|error| git(&error))?;
                     state.tip = commit;
                 }
@@ -131,7 +173,7 @@ impl Workspace {
         let tip = state.tip.clone();
         drop(state);
         let changed = self.differs(world, run, &tip).await?;
-        Ok(Kept { commit: tip, changed })
+        Ok(Joined { commit: tip, changed })
     }
 
     /// Whether a commit's tree is another than the one that the run began with.

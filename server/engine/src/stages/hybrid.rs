@@ -37,8 +37,7 @@ pub(super) async fn run(stage: &HybridStage, at: &At<'_>) -> Made {
     made.usage.memory_peak = made.usage.memory_peak.max(ran.usage.memory_peak);
     made.usage.sandbox = ran.usage.sandbox;
     made.trouble = script_trouble.or(made.trouble);
-    made.changed = ran.kept.as_ref().map(|kept| kept.changed);
-    made.snapshot = ran.kept.map(|kept| kept.commit);
+    made.work = ran.work;
     made
 }
 

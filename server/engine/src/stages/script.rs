@@ -19,7 +19,7 @@ use super::{At, Made, Trouble};
 use crate::context::is_variable;
 use crate::logs::Lines;
 use crate::report::size;
-use crate::workspace::{Desk, Keep, Kept};
+use crate::workspace::{Desk, Keep, Work};
 
 /// How much of a program's standard output is its value, bytes; more is kept in the log only.
 const LONGEST_OUTPUT: usize = 1 << 20;
@@ -36,7 +36,7 @@ pub(super) struct Ran {
     pub(super) stderr: Vec<u8>,
     pub(super) usage: StageUsage,
     /// What it left; nothing when it left more than may be kept.
-    pub(super) kept: Option<Kept>,
+    pub(super) work: Option<Work>,
     pub(super) taint: Taint,
 }
 
@@ -53,14 +53,13 @@ pub(super) async fn run(stage: &ScriptStage, at: &At<'_>) -> Made {
         (Err(_), Some(trouble)) => (None, Some(trouble)),
         (Err(failure), None) => (None, Some(failure.into())),
     };
-    let changed = ran.kept.as_ref().map(|kept| kept.changed);
-    Made { result, trouble, usage: ran.usage, snapshot: ran.kept.map(|kept| kept.commit), changed }
+    Made { result, trouble, usage: ran.usage, work: ran.work, changed: None }
 }
 
-/// Runs the script and records what it left, however it ended.
+/// Runs the script and commits what it left, however it ended.
 pub(super) async fn execute(stage: &ScriptStage, at: &At<'_>) -> Result<Ran, Trouble> {
     let execution = at.run;
-    let desk = execution.workspace.take(execution.world, execution.run).await?;
+    let desk = execution.workspace.take(execution.world, execution.run, at.path).await?;
     let outcome = jailed(stage, at, &desk).await;
     let (report, stdout, stderr) = match outcome {
         Ok(done) => done,
@@ -71,8 +70,8 @@ pub(super) async fn execute(stage: &ScriptStage, at: &At<'_>) -> Result<Ran, Tro
     };
     let message = execution.commit_message(at.path, &[("Sandbox", &report.policy)]);
     let keep = Keep { message: &message, max_bytes: execution.manifest.limits.disk };
-    let kept = match execution.workspace.keep(execution.world, execution.run, desk, keep).await {
-        Ok(kept) => Some(kept),
+    let work = match execution.workspace.commit(execution.world, execution.run, desk, keep).await {
+        Ok(work) => Some(work),
         // How the program ended says more than that its files are too many.
         Err(_) if report.end != JailEnd::Exited(0) => None,
         Err(failure) => return Err(failure.into()),
@@ -83,7 +82,7 @@ pub(super) async fn execute(stage: &ScriptStage, at: &At<'_>) -> Result<Ran, Tro
         memory_peak: report.memory_peak,
         sandbox: Some(report.policy),
     };
-    Ok(Ran { end: report.end, stdout, stderr, usage, kept, taint: taint(stage, at)? })
+    Ok(Ran { end: report.end, stdout, stderr, usage, work, taint: taint(stage, at)? })
 }
 
 async fn jailed(

@@ -41,6 +41,9 @@ pub(crate) async fn tried(at: &At<'_>) -> Ended {
                 return Ended::Made(made);
             }
         }
+        if let Some(work) = made.work.take() {
+            at.run.workspace.again(at.path, work).await;
+        }
     }
     unreachable!("the last attempt returns")
 }
