@@ -1,6 +1,7 @@
 //! The life of a run: `queued → running → (waiting) → ended`, and who may move it along.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,12 +38,16 @@ pub struct Run {
     pub attempt: u32,
     /// Who asked to end it, if someone did.
     pub cancel_requested: Option<String>,
+    /// Whether that was asked more than once: then nothing cleans up any more.
+    pub cancel_insisted: bool,
     /// What its models cost so far.
     pub cost: NanoUsd,
     /// When it was queued.
     pub created_at: Timestamp,
     /// When a worker first took it up.
     pub started_at: Option<Timestamp>,
+    /// How long workers were at it in attempts that are over. One that died counts until its lease lapsed.
+    pub worked: Duration,
 }
 
 /// Why a run exists.

@@ -93,7 +93,7 @@ pub enum StageEnd {
         /// Whether the run goes on all the same.
         tolerated: bool,
     },
-    /// Someone ended the run.
+    /// The run was ended before it could end by itself, or before it began.
     Cancelled,
     /// Its `if` does not hold, or something it needs failed.
     Skipped {

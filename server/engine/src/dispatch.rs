@@ -141,9 +141,11 @@ async fn consider(
         state: RunState::Queued { ready_at: now.after(trigger.debounce.unwrap_or_default()) },
         attempt: 0,
         cancel_requested: None,
+        cancel_insisted: false,
         cost: domain::money::NanoUsd::ZERO,
         created_at: now,
         started_at: None,
+        worked: std::time::Duration::ZERO,
     };
     match address::manifest_of_run(world, &run).await {
         Err(refusal) => reason_or_later(refusal),

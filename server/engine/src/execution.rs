@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use domain::money::NanoUsd;
 use domain::run::{Failure, Run};
@@ -18,6 +17,7 @@ use ports::store::runs::NewRun;
 use ports::store::{Fenced, LeaseProof, StoreError};
 use tokio_util::sync::CancellationToken;
 
+use crate::allowance::Limit;
 use crate::context::Context;
 use crate::logs::RunLog;
 use crate::stages::{At, Ended, Made, tried};
@@ -43,35 +43,110 @@ pub(crate) struct Execution<'w> {
     pub(crate) spent: Mutex<NanoUsd>,
 }
 
-/// Ends an attempt early.
+/// Ends an attempt early, in two steps: first what is under way, then also what cleans up after it.
 #[derive(Debug, Default)]
 pub(crate) struct Stop {
-    pub(crate) token: CancellationToken,
-    reason: Mutex<Option<StopReason>>,
+    work: CancellationToken,
+    clean_up: CancellationToken,
+    reasons: Mutex<Reasons>,
 }
 
-/// Why an attempt ends early; the first reason given stands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
+struct Reasons {
+    work: Option<StopReason>,
+    clean_up: Option<StopReason>,
+}
+
+/// Why an attempt ends early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StopReason {
     /// Someone asked.
     Cancelled,
-    /// The run's time is up.
-    TimeUp(Duration),
+    /// Time is up.
+    TimeUp(Limit),
     /// The lease was lost, or the store does not answer: another worker will go on.
     Lost,
     /// This worker stops; another will go on.
     Shutdown,
 }
 
+impl StopReason {
+    /// Whether the run goes on, with another worker.
+    fn leaves(self) -> bool {
+        matches!(self, Self::Lost | Self::Shutdown)
+    }
+}
+
 impl Stop {
+    /// Ends what is under way; when the worker leaves the run, everything. That outweighs what was said
+    /// before, otherwise the first reason stands.
     pub(crate) fn because(&self, reason: StopReason) {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
-        self.token.cancel();
+        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        if reason.leaves() {
+            *reasons = Reasons { work: Some(reason), clean_up: Some(reason) };
+            self.clean_up.cancel();
+        } else {
+            reasons.work.get_or_insert(reason);
+        }
+        drop(reasons);
+        self.work.cancel();
     }
 
-    pub(crate) fn reason(&self) -> Option<StopReason> {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Ends also what cleans up.
+    pub(crate) fn at_last(&self, reason: StopReason) {
+        if reason.leaves() {
+            return self.because(reason);
+        }
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner).clean_up.get_or_insert(reason);
+        self.clean_up.cancel();
     }
+
+    /// Why what was under way was ended.
+    pub(crate) fn reason(&self) -> Option<StopReason> {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner).work
+    }
+
+    /// Whether the run is being ended, by this worker: then what cleans up may begin.
+    fn ends_run(&self) -> bool {
+        self.reason().is_some_and(|reason| !reason.leaves())
+    }
+
+    /// Why a stage is ended early, as far as it is.
+    fn reason_for(&self, turn: Turn) -> Option<StopReason> {
+        let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        match turn {
+            Turn::Work | Turn::Never => reasons.work,
+            Turn::CleanUp => reasons.clean_up,
+        }
+    }
+
+    /// What ends the stages of a list.
+    pub(crate) fn token(&self, turn: Turn) -> &CancellationToken {
+        match turn {
+            Turn::Work | Turn::Never => &self.work,
+            Turn::CleanUp => &self.clean_up,
+        }
+    }
+}
+
+/// What a stage may do when it is its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It works.
+    Work,
+    /// It works although the run is being ended, for a time of its own.
+    CleanUp,
+    /// The run is being ended; it does not begin any more.
+    Never,
+}
+
+/// What a list of stages stands under.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Under<'a> {
+    /// What its stages do.
+    pub(crate) turn: Turn,
+    /// Ends them.
+    pub(crate) cancel: &'a CancellationToken,
 }
 
 /// Where a list of stages stands in its run.
@@ -158,20 +233,22 @@ impl Execution<'_> {
         stages: &[Stage],
         place: Place<'_>,
         context: Context,
-        cancel: &CancellationToken,
+        under: Under<'_>,
     ) -> Graph {
         let mut graph = Graph { context, records: Vec::new(), waits: None };
         let mut progress = Progress::default();
+        let mut waiting = Vec::new();
         let mut running = FuturesUnordered::new();
         loop {
-            while let Some(stage) = progress.next(stages).filter(|_| !cancel.is_cancelled()) {
-                progress.started.insert(&stage.name);
+            // A stage that waited for runs when the run was ended waits no longer.
+            let stuck = if self.stop.ends_run() && running.is_empty() { waiting.pop() } else { None };
+            let given_up = stuck.map(|stage| (stage, Turn::Never, CancellationToken::new()));
+            for (stage, turn, cancel) in given_up.into_iter().chain(self.due(&mut progress, stages, under)) {
                 let path = place.path(&stage.name);
                 let obstacle = progress.obstacle(stage);
                 let context = self.seen_by(&graph.context, obstacle);
                 running.push(async move {
-                    let at =
-                        At { run: self, stage, path: &path, context: &context, cancel: cancel.child_token() };
+                    let at = At { run: self, stage, path: &path, context: &context, turn, cancel };
                     let ended = self.stage(&at, obstacle).await;
                     (stage, ended)
                 });
@@ -184,18 +261,52 @@ impl Execution<'_> {
                     graph.context.learn(&stage.name, &record);
                     graph.records.push(*record);
                 }
-                Progressed::Waits(mut calls) => graph.waits.get_or_insert_default().append(&mut calls),
+                Progressed::Waits(mut calls) => {
+                    graph.waits.get_or_insert_default().append(&mut calls);
+                    waiting.push(stage);
+                }
                 Progressed::Stopped => {}
             }
         }
         graph
     }
 
+    /// The stages whose turn it is, each with what it may do and what ends it.
+    fn due<'s>(
+        &self,
+        progress: &mut Progress<'s>,
+        stages: &'s [Stage],
+        under: Under<'_>,
+    ) -> Vec<(&'s Stage, Turn, CancellationToken)> {
+        let mut due = Vec::new();
+        while let Some(stage) = progress.next(stages) {
+            let Some((turn, cancel)) = self.turn(stage, under) else { break };
+            progress.started.insert(&stage.name);
+            due.push((stage, turn, cancel));
+        }
+        due
+    }
+
+    /// What a stage may do now; nothing when only its list has ended, or this worker leaves the run. Once
+    /// a run is being ended, stages whose `if` asks for that clean up, as in GitHub's workflows.
+    fn turn(&self, stage: &Stage, under: Under<'_>) -> Option<(Turn, CancellationToken)> {
+        if !under.cancel.is_cancelled() {
+            return Some((under.turn, under.cancel.child_token()));
+        }
+        if !self.stop.ends_run() {
+            return None;
+        }
+        let last = self.stop.token(Turn::CleanUp);
+        let cleans = under.turn == Turn::Work && asks_status(stage) && !last.is_cancelled();
+        let turn = if cleans { Turn::CleanUp } else { Turn::Never };
+        Some((turn, last.child_token()))
+    }
+
     fn seen_by(&self, context: &Context, obstacle: Option<&str>) -> Context {
         let mut context = context.clone();
         context.status = match (self.stop.reason(), obstacle) {
             (Some(StopReason::Cancelled), _) => RunSoFar::Cancelled,
-            (_, Some(_)) => RunSoFar::Failure,
+            (Some(StopReason::TimeUp(_)), _) | (_, Some(_)) => RunSoFar::Failure,
             (_, None) => context.status,
         };
         context
@@ -207,25 +318,18 @@ impl Execution<'_> {
             return Progressed::Recorded(Box::new(record.clone()), self.changed_by(record).await);
         }
         let started_at = self.world.clock.now();
-        let (end, made) = match reason_to_skip(at.stage, at.context, obstacle) {
-            Err(failure) => (end_of(at.stage, &Made::failed(failure), self.stop), Made::default()),
-            Ok(Some(reason)) => {
-                at.note(format!("skipped: {reason}"));
-                (StageEnd::Skipped { reason }, Made::default())
-            }
-            Ok(None) => match tried(at).await {
-                Ended::Waits(calls) => return Progressed::Waits(calls),
-                Ended::Made(made) => (end_of(at.stage, &made, self.stop), *made),
-            },
+        let (end, made) = match self.came_of(at, obstacle).await {
+            Came::Waits(calls) => return Progressed::Waits(calls),
+            Came::End(end, made) => (end, made),
         };
-        let given_up = matches!(self.stop.reason(), Some(StopReason::Lost | StopReason::Shutdown));
+        let given_up = self.stop.reason().is_some_and(StopReason::leaves);
         if given_up && !matches!(end, StageEnd::Succeeded) {
             return Progressed::Stopped;
         }
         // A stage's work becomes a part of the branch together with its entry: the last entry that has a
         // snapshot names the tip, and nothing is in it that is not recorded.
         let _order = self.recording.lock().await;
-        let (end, made, joined) = self.join(at, end, made).await;
+        let (end, made, joined) = self.join(at, end, *made).await;
         let (snapshot, changed) = match joined {
             Some(joined) => (Some(joined.commit), Some(joined.changed)),
             None => (None, made.changed),
@@ -248,6 +352,48 @@ impl Execution<'_> {
         }
     }
 
+    /// Runs a stage, if it is to run.
+    async fn came_of(&self, at: &At<'_>, obstacle: Option<&str>) -> Came {
+        let failed = |failure| {
+            let made = Made::failed(failure);
+            Came::End(self.end_of(at, &made), Box::new(made))
+        };
+        if at.turn == Turn::Never {
+            return Came::End(StageEnd::Cancelled, Box::default());
+        }
+        match reason_to_skip(at.stage, at.context, obstacle) {
+            Err(failure) => failed(failure),
+            Ok(Some(reason)) => {
+                at.note(format!("skipped: {reason}"));
+                Came::End(StageEnd::Skipped { reason }, Box::default())
+            }
+            Ok(None) => match tried(at).await {
+                Ended::Made(made) => Came::End(self.end_of(at, &made), made),
+                Ended::Waits(_) if at.turn == Turn::CleanUp => {
+                    failed(Failure::new("run_ending", "a run that is being ended calls no other"))
+                }
+                Ended::Waits(_) if self.stop.ends_run() => Came::End(StageEnd::Cancelled, Box::default()),
+                Ended::Waits(calls) => Came::Waits(calls),
+            },
+        }
+    }
+
+    /// How a stage ended: why it was ended early outweighs how the stage itself took it.
+    fn end_of(&self, at: &At<'_>, made: &Made) -> StageEnd {
+        let tolerated = at.stage.continue_on_error;
+        match (&made.trouble, self.stop.reason_for(at.turn)) {
+            (None, _) => StageEnd::Succeeded,
+            (Some(_), Some(StopReason::Cancelled)) => StageEnd::Cancelled,
+            (Some(_), Some(StopReason::TimeUp(limit))) => {
+                StageEnd::TimedOut { failure: limit.passed(), tolerated: false }
+            }
+            (Some(trouble), _) if trouble.timed_out => {
+                StageEnd::TimedOut { failure: trouble.failure.clone(), tolerated }
+            }
+            (Some(trouble), _) => StageEnd::Failed { failure: trouble.failure.clone(), tolerated },
+        }
+    }
+
     /// Brings what a stage left into the run's branch; where that is in conflict with what another left,
     /// the stage has failed.
     async fn join(&self, at: &At<'_>, end: StageEnd, mut made: Made) -> (StageEnd, Made, Option<Joined>) {
@@ -259,7 +405,7 @@ impl Execution<'_> {
             Err(failure) => {
                 made.result = None;
                 made.trouble = Some(failure.into());
-                (end_of(at.stage, &made, self.stop), made, None)
+                (self.end_of(at, &made), made, None)
             }
         }
     }
@@ -342,6 +488,19 @@ enum Progressed {
     Stopped,
 }
 
+/// What came of a stage.
+enum Came {
+    /// It ended.
+    End(StageEnd, Box<Made>),
+    /// It waits for runs.
+    Waits(Vec<NewRun>),
+}
+
+/// Whether a stage's `if` asks how the run goes (`failure()`, `always()`, `cancelled()`).
+fn asks_status(stage: &Stage) -> bool {
+    stage.condition.as_ref().is_some_and(manifest::expression::Expression::asks_status)
+}
+
 /// Why a stage does not run: its `if` does not hold, or something that it needs failed. An `if` that
 /// asks for the status itself (`failure()`, `always()`) decides alone, as in GitHub's workflows.
 fn reason_to_skip(
@@ -349,8 +508,7 @@ fn reason_to_skip(
     context: &Context,
     obstacle: Option<&str>,
 ) -> Result<Option<String>, Failure> {
-    let decides_alone = stage.condition.as_ref().is_some_and(manifest::expression::Expression::asks_status);
-    if let Some(need) = obstacle.filter(|_| !decides_alone) {
+    if let Some(need) = obstacle.filter(|_| !asks_status(stage)) {
         return Ok(Some(format!("needs `{need}`, which did not succeed")));
     }
     let Some(condition) = &stage.condition else { return Ok(None) };
@@ -358,23 +516,5 @@ fn reason_to_skip(
         Ok(true) => Ok(None),
         Ok(false) => Ok(Some(format!("`if: {}` does not hold", condition.source()))),
         Err(error) => Err(Failure::new("expression_failed", format!("`if`: {error}"))),
-    }
-}
-
-/// How a stage ended: why the attempt was stopped outweighs how the stage itself took it.
-fn end_of(stage: &Stage, made: &Made, stop: &Stop) -> StageEnd {
-    let tolerated = stage.continue_on_error;
-    match (&made.trouble, stop.reason()) {
-        (None, _) => StageEnd::Succeeded,
-        (Some(_), Some(StopReason::Cancelled)) => StageEnd::Cancelled,
-        (Some(_), Some(StopReason::TimeUp(limit))) => {
-            let message =
-                format!("the run took longer than its time limit of {}", crate::report::span(limit));
-            StageEnd::TimedOut { failure: Failure::new("timed_out", message), tolerated: false }
-        }
-        (Some(trouble), _) if trouble.timed_out => {
-            StageEnd::TimedOut { failure: trouble.failure.clone(), tolerated }
-        }
-        (Some(trouble), _) => StageEnd::Failed { failure: trouble.failure.clone(), tolerated },
     }
 }

@@ -64,9 +64,11 @@ pub async fn start(world: &World, start: Start) -> Result<Started, Refusal> {
         state: RunState::Queued { ready_at: now },
         attempt: 0,
         cancel_requested: None,
+        cancel_insisted: false,
         cost: domain::money::NanoUsd::ZERO,
         created_at: now,
         started_at: None,
+        worked: std::time::Duration::ZERO,
     };
     let id = run.id;
     let concurrency = group::of(&target.manifest, &run, None)

@@ -23,6 +23,7 @@ pub mod schedule;
 
 pub mod work;
 
+mod allowance;
 mod context;
 mod execution;
 mod stages;

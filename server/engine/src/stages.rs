@@ -22,7 +22,7 @@ use ports::store::runs::NewRun;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::execution::Execution;
+use crate::execution::{Execution, Turn};
 use crate::workspace::Work;
 
 pub(crate) use trial::tried;
@@ -38,6 +38,8 @@ pub(crate) struct At<'a> {
     pub(crate) path: &'a StagePath,
     /// What it knows.
     pub(crate) context: &'a Context,
+    /// What it may do.
+    pub(crate) turn: Turn,
     /// Ends it early: time is up, or someone ended the run.
     pub(crate) cancel: CancellationToken,
 }

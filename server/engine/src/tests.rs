@@ -4,5 +4,6 @@
 mod house;
 
 mod debounce;
+mod endings;
 mod groups;
 mod side_by_side;

@@ -19,8 +19,9 @@ use ports::store::{Fenced, LeaseProof, StoreError, Topic};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::allowance::{Allowance, Limit};
 use crate::context::Context;
-use crate::execution::{Execution, Graph, Place, Stop, StopReason};
+use crate::execution::{Execution, Graph, Place, Stop, StopReason, Turn, Under};
 use crate::logs::{self, RunLog};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::workspace::Workspace;
@@ -89,32 +90,39 @@ async fn attempt(
     proof: &LeaseProof,
     shutdown: &CancellationToken,
 ) -> Result<Left, StoreError> {
-    if let Some(by) = &run.cancel_requested {
-        return end(world, run, proof, RunOutcome::Cancelled { by: by.clone() }, Vec::new()).await;
+    let cancelled = run.cancel_requested.as_ref().map(|by| RunOutcome::Cancelled { by: by.clone() });
+    if let Some(outcome) = cancelled.clone().filter(|_| run.cancel_insisted) {
+        return end(world, run, proof, outcome, Vec::new()).await;
     }
     let prepared = match Prepared::load(world, run, proof).await? {
         Ok(prepared) => prepared,
         // Git or the store is busy or away: the run is none the worse for it.
         Err(refusal) if refusal.kind == RefusalKind::Unavailable => {
             let later = world.clock.now().after(AWAY);
-            return fenced(world.store.run_release(proof, later).await?, Left::Released);
+            return fenced(world.store.run_release(proof, world.clock.now(), later).await?, Left::Released);
         }
         Err(refusal) => {
-            return end(world, run, proof, failed(Failure::new(refusal.code, refusal.message)), Vec::new())
-                .await;
+            let outcome = cancelled.unwrap_or_else(|| failed(Failure::new(refusal.code, refusal.message)));
+            return end(world, run, proof, outcome, Vec::new()).await;
         }
     };
     // Waiting for called runs takes an attempt too, and leaves an entry in the journal each time.
     if run.attempt as usize > MOST_ATTEMPTS + prepared.journal.len() {
         let message = format!("{MOST_ATTEMPTS} workers ended before they could finish it");
-        return end(world, run, proof, failed(Failure::new("workers_lost", message)), Vec::new()).await;
+        let outcome = cancelled.unwrap_or_else(|| failed(Failure::new("workers_lost", message)));
+        return end(world, run, proof, outcome, Vec::new()).await;
     }
     let stop = Stop::default();
+    if cancelled.is_some() {
+        stop.because(StopReason::Cancelled);
+    } else if prepared.allowance.left.is_zero() {
+        stop.because(prepared.allowance.time_up());
+    }
     let log = RunLog::new(world, proof.clone(), prepared.manifest.limits.output);
     let execution = prepared.execution(world, proof, &log, &stop);
     let working = conclude(&execution, prepared.context(world).await, prepared.event.as_ref());
     tokio::pin!(working);
-    let watching = watch(world, proof, &stop, prepared.manifest.limits.timeout, shutdown);
+    let watching = watch(world, proof, &stop, &prepared.allowance, shutdown);
     let left = tokio::select! {
         left = &mut working => left,
         // Watching ends only once it has stopped the work; what is under way ends itself.
@@ -137,6 +145,7 @@ struct Prepared {
     workspace: Workspace,
     path: String,
     run: Run,
+    allowance: Allowance,
 }
 
 impl Prepared {
@@ -155,11 +164,12 @@ impl Prepared {
             let message = format!("stage `{stage}` is of type `{kind}`, which this version cannot run");
             return Ok(Err(Refusal::invalid("stage_unsupported", message)));
         }
+        let allowance = Allowance::of(world, run, manifest.limits.timeout).await?;
         let journal = replay::journal(world, run, &manifest, proof).await?;
         let tip = tip_of(&journal).unwrap_or_else(|| run.commit.clone());
         let workspace = Workspace::new(world, run, run.commit.clone(), tip);
         let path = path.unwrap_or_default();
-        Ok(Ok(Self { manifest, event, journal, workspace, path, run: run.clone() }))
+        Ok(Ok(Self { manifest, event, journal, workspace, path, run: run.clone(), allowance }))
     }
 
     fn execution<'w>(
@@ -210,8 +220,8 @@ async fn conclude(
     context: Context,
     event: Option<&Event>,
 ) -> Result<Left, StoreError> {
-    let token = &execution.stop.token;
-    let stages = execution.graph(&execution.manifest.stages, Place::Root, context, token);
+    let under = |turn| Under { turn, cancel: execution.stop.token(turn) };
+    let stages = execution.graph(&execution.manifest.stages, Place::Root, context, under(Turn::Work));
     let (world, run, proof) = (execution.world, execution.run, execution.proof);
     let mut graph = with_log(execution, stages).await?;
     if let Some(left) = left_early(execution, &mut graph).await? {
@@ -219,10 +229,12 @@ async fn conclude(
     }
     let outcome = outcome(execution, &graph).await?;
     let broken = matches!(outcome, RunOutcome::Failed { .. } | RunOutcome::TimedOut { .. });
-    if broken && execution.stop.reason().is_none() && !execution.manifest.on_failure.is_empty() {
+    if broken && !execution.manifest.on_failure.is_empty() {
         graph.context.status = RunSoFar::Failure;
-        let stages =
-            execution.graph(&execution.manifest.on_failure, Place::OnFailure, graph.context.clone(), token);
+        // What a run does whose time is up is to clean up.
+        let turn = if execution.stop.reason().is_some() { Turn::CleanUp } else { Turn::Work };
+        let (list, context) = (&execution.manifest.on_failure, graph.context.clone());
+        let stages = execution.graph(list, Place::OnFailure, context, under(turn));
         let mut rescue = with_log(execution, stages).await?;
         if let Some(left) = left_early(execution, &mut rescue).await? {
             return Ok(left);
@@ -250,7 +262,7 @@ async fn left_early(execution: &Execution<'_>, graph: &mut Graph) -> Result<Opti
         Some(StopReason::Lost) => return Ok(Some(Left::Lost)),
         Some(StopReason::Shutdown) => {
             execution.log.flush().await.map(drop)?;
-            return fenced(store.run_release(proof, now).await?, Left::Released).map(Some);
+            return fenced(store.run_release(proof, now, now).await?, Left::Released).map(Some);
         }
         Some(StopReason::Cancelled | StopReason::TimeUp(_)) => return Ok(None),
         None => {}
@@ -292,12 +304,7 @@ async fn outcome(execution: &Execution<'_>, graph: &Graph) -> Result<RunOutcome,
         Some(StageEnd::Failed { failure, .. }) => failed(failure.clone()),
         Some(StageEnd::Succeeded | StageEnd::Cancelled | StageEnd::Skipped { .. }) | None => {
             match execution.stop.reason() {
-                Some(StopReason::TimeUp(limit)) => RunOutcome::TimedOut {
-                    failure: Failure::new(
-                        "timed_out",
-                        format!("the run took longer than its time limit of {}", crate::report::span(limit)),
-                    ),
-                },
+                Some(StopReason::TimeUp(limit)) => RunOutcome::TimedOut { failure: limit.passed() },
                 _ if graph.records.iter().any(|record| matches!(record.end, StageEnd::Cancelled)) => {
                     failed(Failure::new(
                         "stage_cancelled",
@@ -375,60 +382,64 @@ fn fenced(written: Fenced, left: Left) -> Result<Left, StoreError> {
     })
 }
 
-/// Keeps the lease, and stops the work when there is a reason to; returns once it has.
+/// Keeps the lease, and stops the work when there is a reason to; returns once the lease is lost.
 async fn watch(
     world: &World,
     proof: &LeaseProof,
     stop: &Stop,
-    limit: Duration,
+    allowance: &Allowance,
     shutdown: &CancellationToken,
 ) {
-    let reason = tokio::select! {
-        () = tokio::time::sleep(limit) => StopReason::TimeUp(limit),
-        () = shutdown.cancelled() => StopReason::Shutdown,
-        reason = keep_lease(world, proof) => reason,
-    };
-    if matches!(reason, StopReason::Lost) {
-        return stop.because(reason);
+    let began = tokio::time::Instant::now();
+    // A run may have been cancelled, or its time been up, before this attempt.
+    if stop.reason().is_none() {
+        stop.because(tokio::select! {
+            () = tokio::time::sleep(allowance.left) => allowance.time_up(),
+            () = shutdown.cancelled() => StopReason::Shutdown,
+            reason = keep_lease(world, proof, |run| run.cancel_requested.is_some()) => reason,
+        });
     }
-    stop.because(reason);
-    // The stages need time to end themselves; until they have, the run is still ours.
-    loop {
-        tokio::time::sleep(world.settings.lease / 3).await;
-        if let Ok(Renewal::Lost) =
-            world.store.run_renew(proof, world.clock.now().after(world.settings.lease)).await
-        {
-            return;
-        }
+    // The stages need time to end themselves, and to clean up; until they have, the run is still ours.
+    if let Some(reason @ (StopReason::Cancelled | StopReason::TimeUp(_))) = stop.reason() {
+        let time = allowance.clean_up_after(began.elapsed());
+        let once = matches!(reason, StopReason::TimeUp(_));
+        stop.at_last(tokio::select! {
+            () = tokio::time::sleep(time) => StopReason::TimeUp(Limit::CleanUp(allowance.clean_up)),
+            () = shutdown.cancelled() => StopReason::Shutdown,
+            reason = keep_lease(world, proof, |run| run.cancel_insisted || once && run.cancel_requested.is_some())
+                => reason,
+        });
+    }
+    if stop.reason() != Some(StopReason::Lost) {
+        keep_lease(world, proof, |_| false).await;
     }
 }
 
-/// Renews the lease until it is lost or someone asks to end the run.
-async fn keep_lease(world: &World, proof: &LeaseProof) -> StopReason {
+/// Renews the lease until it is lost or someone has asked to end the run.
+async fn keep_lease(world: &World, proof: &LeaseProof, is_asked: impl Fn(&Run) -> bool) -> StopReason {
     let mut wakeups = world.store.wakeups(Topic::Runs);
     let lease = world.settings.lease;
-    let mut due = tokio::time::Instant::now() + lease / 3;
+    let mut due = tokio::time::Instant::now();
     loop {
+        match world.store.run_get(proof.run).await {
+            Ok(Some(run)) if is_asked(&run) => return StopReason::Cancelled,
+            Ok(_) | Err(_) => {}
+        }
+        if tokio::time::Instant::now() >= due {
+            match world.store.run_renew(proof, world.clock.now().after(lease)).await {
+                Ok(Renewal::Renewed { .. }) => due = tokio::time::Instant::now() + lease / 3,
+                Ok(Renewal::Lost) => return StopReason::Lost,
+                // The store may answer again before the lease lapses.
+                Err(error) => {
+                    tracing::warn!(%error, "the lease could not be renewed");
+                    due = tokio::time::Instant::now() + lease / 10;
+                }
+            }
+        }
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}
             () = tokio::time::sleep(GLANCE) => {}
             Ok(()) = wakeups.changed() => {}
-        }
-        if tokio::time::Instant::now() < due {
-            match world.store.run_get(proof.run).await {
-                Ok(Some(run)) if run.cancel_requested.is_some() => return StopReason::Cancelled,
-                Ok(_) | Err(_) => continue,
-            }
-        }
-        match world.store.run_renew(proof, world.clock.now().after(lease)).await {
-            Ok(Renewal::Renewed { cancel_requested: false }) => due = tokio::time::Instant::now() + lease / 3,
-            Ok(Renewal::Renewed { cancel_requested: true }) => return StopReason::Cancelled,
-            Ok(Renewal::Lost) => return StopReason::Lost,
-            // The store may answer again before the lease lapses.
-            Err(error) => {
-                tracing::warn!(%error, "the lease could not be renewed");
-                due = tokio::time::Instant::now() + lease / 10;
-            }
         }
     }
 }

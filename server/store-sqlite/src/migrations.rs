@@ -25,7 +25,9 @@ pub(crate) const STEPS: &[(i64, &str, &str)] = steps![
     5 "0005_discussions",
     6 "0006_accounts",
     7 "0007_replaces",
-    8 "0008_invalid",
+    8 "0008_worked",
+    9 "0009_insisted",
+    10 "0010_invalid",
 ];
 
 /// The number of the last step that this program knows.

@@ -13,14 +13,16 @@ use crate::failure::failed;
 use crate::repositories::require;
 use crate::rows::{self, Columns, each, json, word};
 
-/// Gives the next run to a worker: now, worker, until. A lapsed run has its place in its group
+/// Gives the next run to a worker: now, worker, until. An attempt whose worker died counts until its
+/// lease lapsed. A lapsed run has its place in its group
 /// already; a queued one needs room. One statement, so that it is one transaction by itself.
 ///
 /// The `+` keeps the index of `ready_at` out: the queue is read in its order and left at the first
 /// run that fits, rather than gathered whole and sorted for each worker that asks.
 pub(crate) const LEASE: &str = "UPDATE runs
     SET status = 'running', attempt = attempt + 1, worker = $2, lease_until = $3, ready_at = NULL,
-        started_at = COALESCE(started_at, $1)
+        started_at = COALESCE(started_at, $1), leased_at = $1,
+        worked = worked + IIF(status = 'running', MAX(0, MIN($1, lease_until) - leased_at), 0)
     WHERE id = (
         SELECT id FROM (
             SELECT * FROM (
@@ -214,7 +216,8 @@ pub(crate) async fn end(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let row = sqlx::query(
-        "UPDATE runs SET status = $2, outcome = $3, ended_at = $4, ready_at = NULL, worker = NULL, lease_until = NULL
+        "UPDATE runs SET status = $2, outcome = $3, ended_at = $4, ready_at = NULL, worker = NULL, lease_until = NULL,
+             worked = worked + IIF(status = 'running', MAX(0, $4 - leased_at), 0)
          WHERE id = $1 AND ended_at IS NULL RETURNING parent_run",
     )
     .bind(id.to_string())
@@ -247,8 +250,12 @@ pub(crate) async fn wait(
     run: RunId,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE runs SET status = 'waiting', worker = NULL, lease_until = NULL WHERE id = $1")
+    sqlx::query(
+        "UPDATE runs SET status = 'waiting', worker = NULL, lease_until = NULL, worked = worked + MAX(0, $2 - leased_at)
+         WHERE id = $1",
+    )
         .bind(run.to_string())
+        .bind(at.millis())
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
@@ -259,12 +266,16 @@ pub(crate) async fn wait(
 pub(crate) async fn release(
     connection: &mut SqliteConnection,
     run: RunId,
+    at: Timestamp,
     ready_at: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE runs SET status = 'queued', ready_at = $2, worker = NULL, lease_until = NULL WHERE id = $1",
+        "UPDATE runs SET status = 'queued', ready_at = $3, worker = NULL, lease_until = NULL,
+             worked = worked + MAX(0, $2 - leased_at)
+         WHERE id = $1",
     )
     .bind(run.to_string())
+    .bind(at.millis())
     .bind(ready_at.millis())
     .execute(connection)
     .await
@@ -280,23 +291,13 @@ pub(crate) async fn cancel(
     by: &str,
     at: Timestamp,
 ) -> Result<Cancellation, StoreError> {
-    let outcome = RunOutcome::Cancelled { by: by.to_owned() };
     let mut cancellation = Cancellation::Unknown;
     let mut left = vec![run];
     while let Some(id) = left.pop() {
-        let answer = match status(connection, id).await? {
-            None => Cancellation::Unknown,
-            Some(RunStatus::Running) => {
-                ask(connection, id, by, at).await?;
-                Cancellation::Requested
-            }
-            Some(RunStatus::Queued | RunStatus::Waiting) => {
-                end(connection, id, &outcome, at).await?;
-                left.extend(children(connection, id).await?);
-                Cancellation::Cancelled
-            }
-            Some(_) => Cancellation::Ended,
-        };
+        let answer = cancel_one(connection, id, by, at).await?;
+        if matches!(answer, Cancellation::Cancelled | Cancellation::Requested) {
+            left.extend(children(connection, id).await?);
+        }
         if id == run {
             cancellation = answer;
         }
@@ -304,15 +305,34 @@ pub(crate) async fn cancel(
     Ok(cancellation)
 }
 
-async fn status(connection: &mut SqliteConnection, run: RunId) -> Result<Option<RunStatus>, StoreError> {
-    let row = sqlx::query("SELECT status FROM runs WHERE id = $1")
+async fn cancel_one(
+    connection: &mut SqliteConnection,
+    run: RunId,
+    by: &str,
+    at: Timestamp,
+) -> Result<Cancellation, StoreError> {
+    let row = sqlx::query("SELECT status, attempt, cancel_by FROM runs WHERE id = $1")
         .bind(run.to_string())
-        .fetch_optional(connection)
+        .fetch_optional(&mut *connection)
         .await
         .map_err(failed)?;
-    row.map(|row| rows::run_status(&Columns(&row), "status")).transpose()
+    let Some(row) = row else { return Ok(Cancellation::Unknown) };
+    let columns = Columns(&row);
+    let status = rows::run_status(&columns, "status")?;
+    if status.is_final() {
+        return Ok(Cancellation::Ended);
+    }
+    let begun = columns.number::<u32>("attempt")? > 0;
+    let asked = columns.raw::<Option<&str>>("cancel_by")?.is_some();
+    if status != RunStatus::Running && (asked || !begun) {
+        end(connection, run, &RunOutcome::Cancelled { by: by.to_owned() }, at).await?;
+        return Ok(Cancellation::Cancelled);
+    }
+    ask(connection, run, by, at).await?;
+    Ok(Cancellation::Requested)
 }
 
+/// Tells a run that it is to end. One in the queue does not wait for a retry first.
 async fn ask(
     connection: &mut SqliteConnection,
     run: RunId,
@@ -320,7 +340,9 @@ async fn ask(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE runs SET cancel_by = COALESCE(cancel_by, $2), cancel_at = COALESCE(cancel_at, $3) WHERE id = $1",
+        "UPDATE runs SET cancel_insisted = cancel_by IS NOT NULL, cancel_by = COALESCE(cancel_by, $2),
+             cancel_at = COALESCE(cancel_at, $3), ready_at = MIN(ready_at, $3)
+         WHERE id = $1",
     )
     .bind(run.to_string())
     .bind(by)

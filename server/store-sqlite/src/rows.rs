@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use domain::access::{Account, Role, Token};
 use domain::effect::Effect;
@@ -194,9 +195,11 @@ pub(crate) fn run(row: &SqliteRow) -> Result<Run, StoreError> {
         state: run_state(&columns)?,
         attempt: columns.number("attempt")?,
         cancel_requested: columns.raw("cancel_by")?,
+        cancel_insisted: columns.raw("cancel_insisted")?,
         cost: NanoUsd::from_nanos(columns.raw("cost")?),
         created_at: columns.time("created_at")?,
         started_at: columns.time_if("started_at")?,
+        worked: Duration::from_millis(columns.number("worked")?),
     })
 }
 

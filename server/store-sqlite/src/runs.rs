@@ -98,7 +98,7 @@ impl Runs for SqliteStore {
         let Some(row) = held(&mut transaction, proof).await? else { return Ok(Fenced::Lost) };
         if asked_at(&row)?.is_some() {
             // It is to end, not to wait: a worker takes it up again and sees that it was asked.
-            queue::release(&mut transaction, proof.run, at).await?;
+            queue::release(&mut transaction, proof.run, at, at).await?;
         } else {
             call(&mut transaction, proof.run, children, at).await?;
             queue::wait(&mut transaction, proof.run, at).await?;
@@ -107,12 +107,17 @@ impl Runs for SqliteStore {
         Ok(Fenced::Written)
     }
 
-    async fn run_release(&self, proof: &LeaseProof, ready_at: Timestamp) -> Result<Fenced, StoreError> {
+    async fn run_release(
+        &self,
+        proof: &LeaseProof,
+        at: Timestamp,
+        ready_at: Timestamp,
+    ) -> Result<Fenced, StoreError> {
         let mut transaction = self.write().await?;
         let Some(row) = held(&mut transaction, proof).await? else { return Ok(Fenced::Lost) };
         // Who asked to end it does not wait for a retry.
         let ready_at = asked_at(&row)?.map_or(ready_at, |asked_at| ready_at.min(asked_at));
-        queue::release(&mut transaction, proof.run, ready_at).await?;
+        queue::release(&mut transaction, proof.run, at, ready_at).await?;
         self.commit(transaction, &[Topic::Runs]).await?;
         Ok(Fenced::Written)
     }

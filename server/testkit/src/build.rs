@@ -119,9 +119,11 @@ pub fn run(clock: &dyn Clock, repository: &Repository, daemon: &str) -> Run {
         state: RunState::Queued { ready_at: now },
         attempt: 0,
         cancel_requested: None,
+        cancel_insisted: false,
         cost: NanoUsd::ZERO,
         created_at: now,
         started_at: None,
+        worked: std::time::Duration::ZERO,
     }
 }
 

@@ -85,9 +85,11 @@ async fn call(stage: &DaemonStage, at: &At<'_>) -> Result<NewRun, Trouble> {
         state: RunState::Queued { ready_at: now },
         attempt: 0,
         cancel_requested: None,
+        cancel_insisted: false,
         cost: domain::money::NanoUsd::ZERO,
         created_at: now,
         started_at: None,
+        worked: std::time::Duration::ZERO,
     };
     let event = match called.cause.event {
         Some(event) => {

@@ -10,7 +10,7 @@ use manifest::model::ForeachStage;
 use serde_json::{Value as Json, json};
 
 use super::{At, Ended, Made, Trouble};
-use crate::execution::{Graph, Place};
+use crate::execution::{Graph, Place, Under};
 
 /// The most items of one list.
 const MOST: usize = 1_000;
@@ -56,9 +56,9 @@ async fn some_at_a_time(
         {
             let item = Value { json: item.clone(), taint: list.taint };
             let context = at.context.with(&stage.variable, item);
+            let under = Under { turn: at.turn, cancel: &at.cancel };
             let place = Place::Item { list: at.path, index };
-            let graph: BoxFuture<'_, Graph> =
-                Box::pin(at.run.graph(&stage.stages, place, context, &at.cancel));
+            let graph: BoxFuture<'_, Graph> = Box::pin(at.run.graph(&stage.stages, place, context, under));
             running.push(async move { (index, graph.await) });
         }
         let Some(done) = running.next().await else { break };

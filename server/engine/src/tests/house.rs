@@ -21,7 +21,7 @@ use ports::models::Models;
 use ports::sandbox::{JailEnd, JailReport, JailSpec, OutputChunk, SandboxError};
 use ports::secrets::{Secrets, SecretsError};
 use ports::source::{Moved, Source};
-use ports::store::{Page, Repositories, Runs};
+use ports::store::{Page, Repositories, Runs, Store, Topic};
 use secrecy::SecretString;
 use serde_json::Value as Json;
 use testkit::{FixedClock, MemoryObjects, MemoryStore, ScriptedModels, ScriptedSandbox, ScriptedWeb, build};
@@ -39,6 +39,7 @@ pub(super) struct House {
     pub(super) store: Arc<MemoryStore>,
     pub(super) clock: Arc<FixedClock>,
     pub(super) source: Arc<Git>,
+    pub(super) sandbox: Arc<ScriptedSandbox>,
     pub(super) repository: Repository,
     worker: WorkerId,
     directory: tempfile::TempDir,
@@ -64,7 +65,7 @@ impl House {
         let world = World {
             store: store.clone(),
             source: source.clone(),
-            sandbox,
+            sandbox: sandbox.clone(),
             models,
             web: Arc::new(ScriptedWeb::new(|_| Err(ScriptedWeb::unreachable("nobody is there")))),
             secrets: Arc::new(NoSecrets),
@@ -76,7 +77,7 @@ impl House {
         };
         let worker = WorkerId::new(clock.unique());
         let world = Arc::new(world);
-        let house = Self { world, store, clock, source, repository, worker, directory };
+        let house = Self { world, store, clock, source, sandbox, repository, worker, directory };
         let files: Vec<(String, String)> = daemons
             .iter()
             .map(|(id, body)| (format!("daemons/{id}/daemon.yaml"), format!("daemon:\n  name: {id}\n{body}")))
@@ -144,7 +145,12 @@ impl House {
 
     /// Takes up one run.
     pub(super) async fn work_once(&self) -> WorkOutcome {
-        work::next(&self.world, self.worker, &CancellationToken::new()).await.unwrap()
+        self.work_until(&CancellationToken::new()).await
+    }
+
+    /// Takes up one run, with a worker that may be stopped.
+    pub(super) async fn work_until(&self, shutdown: &CancellationToken) -> WorkOutcome {
+        work::next(&self.world, self.worker, shutdown).await.unwrap()
     }
 
     /// Works until nothing is ready.
@@ -179,14 +185,18 @@ impl House {
 
     /// Waits until the store says something that `look` is content with.
     pub(super) async fn until<T>(&self, look: impl AsyncFn(&Self) -> Option<T>) -> T {
-        let mut said = ports::store::Store::wakeups(&*self.store, ports::store::Topic::Runs);
+        let (mut runs, mut logs) = (self.store.wakeups(Topic::Runs), self.store.wakeups(Topic::Logs));
         loop {
-            said.mark_unchanged();
+            runs.mark_unchanged();
+            logs.mark_unchanged();
             if let Some(found) = look(self).await {
                 return found;
             }
-            let waited = tokio::time::timeout(Duration::from_secs(30), said.changed()).await;
-            waited.expect("the store says something in time").unwrap();
+            tokio::select! {
+                said = runs.changed() => said.unwrap(),
+                said = logs.changed() => said.unwrap(),
+                () = tokio::time::sleep(Duration::from_secs(30)) => panic!("the store says nothing"),
+            }
         }
     }
 }
@@ -245,7 +255,10 @@ fn program(jail: &JailSpec, clock: &FixedClock) -> Result<(Vec<OutputChunk>, Jai
                 clock.advance(Duration::from_secs(60 * minutes.parse::<u64>().unwrap()));
             }
             ["fail"] => return Ok((said, ScriptedSandbox::exited(1))),
-            ["hang"] => return Ok((said, ScriptedSandbox::ended(JailEnd::Cancelled))),
+            ["hang"] => {
+                said.push(ScriptedSandbox::stdout("hangs\n"));
+                return Ok((said, ScriptedSandbox::ended(JailEnd::Cancelled)));
+            }
             other => panic!("no such word: {other:?}"),
         }
     }

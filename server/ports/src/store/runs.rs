@@ -50,15 +50,22 @@ pub trait Runs {
         at: Timestamp,
     ) -> Result<Fenced, StoreError>;
 
-    /// Gives a run back unfinished, to be leased again not before `ready_at`.
-    async fn run_release(&self, proof: &LeaseProof, ready_at: Timestamp) -> Result<Fenced, StoreError>;
+    /// Gives a run back unfinished, at `at`, to be leased again not before `ready_at`.
+    async fn run_release(
+        &self,
+        proof: &LeaseProof,
+        at: Timestamp,
+        ready_at: Timestamp,
+    ) -> Result<Fenced, StoreError>;
 
     /// Ends a run and stores what it wants done, in one transaction; a parent that waits only for it is
     /// queued again.
     async fn run_finish(&self, proof: &LeaseProof, finish: &Finish) -> Result<Fenced, StoreError>;
 
-    /// Asks a run to end. One that no worker has ends at once, and so do the queued and waiting runs
-    /// that its stages called; running ones are asked too.
+    /// Asks a run to end, and the runs that its stages called. One that has not begun ends at once. One
+    /// that has is asked, so that it may clean up: the worker that has it sees so, else a worker takes it
+    /// up for that, once the runs that it waits for have ended. Asked again, one that no worker has ends
+    /// at once.
     async fn run_cancel(&self, run: RunId, by: &str, at: Timestamp) -> Result<Cancellation, StoreError>;
 
     /// One run.
@@ -144,7 +151,7 @@ pub struct Finish {
 pub enum Cancellation {
     /// It has ended.
     Cancelled,
-    /// Its worker was asked.
+    /// It was asked, and ends when it has cleaned up.
     Requested,
     /// It had ended before.
     Ended,

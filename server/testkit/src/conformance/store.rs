@@ -128,7 +128,8 @@ macro_rules! store_behaviours {
                 many_workers_share_the_queue,
                 many_writers_lose_nothing,
                 a_stage_calls_one_run,
-                a_run_without_a_group_waits_for_nobody;
+                a_run_without_a_group_waits_for_nobody,
+                the_time_at_work_adds_up;
             groups:
                 a_full_group_is_passed_over,
                 a_group_runs_up_to_its_limit,
@@ -150,6 +151,7 @@ macro_rules! store_behaviours {
                 a_running_run_is_asked_to_end,
                 a_run_that_is_asked_to_end_is_not_put_off,
                 a_waiting_run_is_cancelled_with_its_children,
+                who_insists_is_not_let_wait,
                 a_parent_goes_on_after_a_cancelled_child;
             logs:
                 lines_are_numbered_on,

@@ -28,11 +28,20 @@ pub(super) struct Entry {
     pub(super) numbered: u64,
     /// When someone asked to end it.
     asked_at: Option<Timestamp>,
+    /// When its last attempt began.
+    leased_at: Option<Timestamp>,
 }
 
 impl Entry {
     fn is_active(&self) -> bool {
         !self.run.state.status().is_final()
+    }
+
+    /// Counts the attempt that is under way, if one is.
+    fn count(&mut self, until: Timestamp) {
+        if self.run.state.status() == RunStatus::Running {
+            self.run.worked += self.leased_at.map_or(Duration::ZERO, |since| until.since(since));
+        }
     }
 }
 
@@ -70,6 +79,10 @@ impl Runs for MemoryStore {
             return Ok(LeaseOutcome::Empty { next_at: state.next_moment(now) });
         };
         let leased = state.runs.get_mut(&id).map(|entry| {
+            if let RunState::Running { lease } = &entry.run.state {
+                entry.count(lease.until.min(now));
+            }
+            entry.leased_at = Some(now);
             let run = &mut entry.run;
             run.attempt += 1;
             run.started_at.get_or_insert(now);
@@ -110,6 +123,7 @@ impl Runs for MemoryStore {
     ) -> Result<Fenced, StoreError> {
         let mut state = self.state();
         let Some(entry) = state.held(proof) else { return Ok(Fenced::Lost) };
+        entry.count(at);
         if entry.run.cancel_requested.is_some() {
             // It is to end, not to wait: a worker takes it up again and sees that it was asked.
             entry.run.state = RunState::Queued { ready_at: at };
@@ -121,9 +135,15 @@ impl Runs for MemoryStore {
         Ok(Fenced::Written)
     }
 
-    async fn run_release(&self, proof: &LeaseProof, ready_at: Timestamp) -> Result<Fenced, StoreError> {
+    async fn run_release(
+        &self,
+        proof: &LeaseProof,
+        at: Timestamp,
+        ready_at: Timestamp,
+    ) -> Result<Fenced, StoreError> {
         let mut state = self.state();
         let Some(entry) = state.held(proof) else { return Ok(Fenced::Lost) };
+        entry.count(at);
         // Who asked to end it does not wait for a retry.
         let ready_at = entry.asked_at.map_or(ready_at, |asked_at| ready_at.min(asked_at));
         entry.run.state = RunState::Queued { ready_at };
@@ -218,6 +238,7 @@ impl State {
     /// Ends a run, and queues the parent that waited only for it.
     fn end(&mut self, id: RunId, outcome: &RunOutcome, at: Timestamp) {
         let Some(entry) = self.runs.get_mut(&id) else { return };
+        entry.count(at);
         entry.run.state = RunState::Ended { outcome: outcome.clone(), at };
         let Some(parent) = entry.run.cause.parent.as_ref().map(|parent| parent.run) else { return };
         let waits = self.runs.get(&parent).is_some_and(|parent| parent.run.state == RunState::Waiting);
@@ -234,27 +255,29 @@ impl State {
 
     fn cancel(&mut self, id: RunId, by: &str, at: Timestamp) -> Cancellation {
         let Some(entry) = self.runs.get_mut(&id) else { return Cancellation::Unknown };
-        match entry.run.state.status() {
-            RunStatus::Running => {
-                entry.run.cancel_requested.get_or_insert_with(|| by.to_owned());
-                entry.asked_at.get_or_insert(at);
-                Cancellation::Requested
-            }
-            RunStatus::Queued | RunStatus::Waiting => {
-                // From the top down: a parent that has ended is not woken by its children.
-                self.end(id, &RunOutcome::Cancelled { by: by.to_owned() }, at);
-                let children: Vec<RunId> = self.children(id).map(|child| child.run.id).collect();
-                for child in children {
-                    self.cancel(child, by, at);
-                }
-                Cancellation::Cancelled
-            }
-            RunStatus::Succeeded
-            | RunStatus::Failed
-            | RunStatus::TimedOut
-            | RunStatus::Cancelled
-            | RunStatus::Skipped => Cancellation::Ended,
+        let status = entry.run.state.status();
+        let asked = entry.run.cancel_requested.is_some();
+        if status.is_final() {
+            return Cancellation::Ended;
         }
+        // From the top down: a parent that has ended is not woken by its children.
+        let cancellation = if status != RunStatus::Running && (asked || entry.run.attempt == 0) {
+            self.end(id, &RunOutcome::Cancelled { by: by.to_owned() }, at);
+            Cancellation::Cancelled
+        } else {
+            entry.run.cancel_insisted = asked;
+            entry.run.cancel_requested.get_or_insert_with(|| by.to_owned());
+            entry.asked_at.get_or_insert(at);
+            if let RunState::Queued { ready_at } = &mut entry.run.state {
+                *ready_at = at.min(*ready_at);
+            }
+            Cancellation::Requested
+        };
+        let children: Vec<RunId> = self.children(id).map(|child| child.run.id).collect();
+        for child in children {
+            self.cancel(child, by, at);
+        }
+        cancellation
     }
 }
 

@@ -166,7 +166,7 @@ pub async fn a_run_that_is_asked_to_end_is_not_put_off(store: &dyn Store, clock:
     let proof = scene.running().await;
     scene.cancel(proof.run).await;
     let next_week = clock.now().after(Duration::from_secs(7 * 86_400));
-    assert_eq!(store.run_release(&proof, next_week).await.expect(ANSWERS), Fenced::Written);
+    assert_eq!(store.run_release(&proof, clock.now(), next_week).await.expect(ANSWERS), Fenced::Written);
     let proof = scene.lease().await;
     let child = build::child(clock, &scene.repository().await, proof.run, "Call");
     suspend(scene, &proof, std::slice::from_ref(&child)).await;
@@ -174,8 +174,8 @@ pub async fn a_run_that_is_asked_to_end_is_not_put_off(store: &dyn Store, clock:
     assert_eq!(scene.lease().await.run, proof.run);
 }
 
-/// A waiting run ends at once, and with it what it waits for: queued and waiting runs at once,
-/// running ones are asked. Nobody is woken by their end.
+/// A waiting run is asked to end, and so is all that it waits for: what has not begun ends at once. Once
+/// those have ended a worker takes it up, to clean up.
 pub async fn a_waiting_run_is_cancelled_with_its_children(store: &dyn Store, clock: &FixedClock) {
     let scene = Scene::set(store, clock).await;
     let (parent, children) = waiting(scene, 3).await;
@@ -186,15 +186,42 @@ pub async fn a_waiting_run_is_cancelled_with_its_children(store: &dyn Store, clo
     let grandchild = build::child(clock, &scene.repository().await, first, "Call");
     suspend(scene, &middle, std::slice::from_ref(&grandchild)).await;
 
-    assert_eq!(scene.cancel(parent.run).await, Cancellation::Cancelled);
-    for run in [parent.run, first, third, grandchild.run.id] {
-        assert_eq!(scene.status(run).await, RunStatus::Cancelled);
+    assert_eq!(scene.cancel(parent.run).await, Cancellation::Requested);
+    use RunStatus::{Cancelled, Queued, Running, Waiting};
+    let expect = [(parent.run, Waiting), (first, Queued), (second, Running), (third, Cancelled)];
+    for (run, status) in expect.into_iter().chain([(grandchild.run.id, Cancelled)]) {
+        let run = scene.run(run).await;
+        assert_eq!(run.state.status(), status, "{}", run.id);
+        let asked = run.cancel_requested.is_some();
+        assert_eq!((asked, run.cancel_insisted), (status != Cancelled, false), "{}", run.id);
     }
-    let asked = scene.run(second).await;
-    assert_eq!((asked.state.status(), asked.cancel_requested.as_deref()), (RunStatus::Running, Some("ada")));
     scene.finish(&running).await;
-    assert_eq!(scene.status(parent.run).await, RunStatus::Cancelled);
+    let middle = scene.lease().await;
+    assert_eq!(middle.run, first);
     scene.nothing_is_ready().await;
+    scene.finish(&middle).await;
+    assert_eq!(scene.lease().await.run, parent.run);
+}
+
+/// Asked again, what no worker has ends at once, and a worker hears of it. Nobody is woken by their end.
+pub async fn who_insists_is_not_let_wait(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let (parent, children) = waiting(scene, 1).await;
+    let running = scene.lease().await;
+    assert_eq!(running.run, children[0]);
+    assert_eq!(scene.cancel(parent.run).await, Cancellation::Requested);
+    assert_eq!(scene.cancel(parent.run).await, Cancellation::Cancelled);
+    assert_eq!(scene.status(parent.run).await, RunStatus::Cancelled);
+    assert!(scene.run(running.run).await.cancel_insisted);
+    scene.finish(&running).await;
+
+    let released = scene.running().await;
+    let next_week = clock.now().after(Duration::from_secs(7 * 86_400));
+    assert_eq!(store.run_release(&released, clock.now(), next_week).await.expect(ANSWERS), Fenced::Written);
+    assert_eq!(scene.cancel(released.run).await, Cancellation::Requested);
+    assert_eq!(scene.lease().await.run, released.run, "it does not wait for the retry");
+    assert_eq!(scene.cancel(released.run).await, Cancellation::Requested);
+    assert!(scene.run(released.run).await.cancel_insisted);
 }
 
 /// A parent goes on when its last child is cancelled.

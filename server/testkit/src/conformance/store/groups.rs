@@ -191,7 +191,7 @@ pub async fn a_newer_run_takes_the_place_of_those_not_begun(store: &dyn Store, c
     assert_eq!((run.state.status(), run.cancel_requested), (RunStatus::Running, None));
 
     // In the queue again, but begun.
-    assert_eq!(store.run_release(&proof, clock.now()).await.expect(ANSWERS), Fenced::Written);
+    assert_eq!(store.run_release(&proof, clock.now(), clock.now()).await.expect(ANSWERS), Fenced::Written);
     let newest = replacing("k").await;
     let statuses = [scene.status(running).await, scene.status(newer).await, scene.status(newest).await];
     assert_eq!(statuses, [RunStatus::Queued, RunStatus::Skipped, RunStatus::Queued]);

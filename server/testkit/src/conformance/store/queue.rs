@@ -160,7 +160,7 @@ async fn all_writes_are_lost(scene: Scene<'_>, proof: &LeaseProof) {
         store.stage_record(proof, &build::stage(scene.clock, "Late")).await,
         store.log_append(proof, &[line]).await,
         store.run_suspend(proof, &[child], now).await,
-        store.run_release(proof, now).await,
+        store.run_release(proof, now, now).await,
         store.run_finish(proof, &scene.succeeded()).await,
     ];
     for write in writes {
@@ -175,7 +175,7 @@ pub async fn a_released_run_is_leased_again(store: &dyn Store, clock: &FixedCloc
     let stage = build::stage(clock, "One");
     assert_eq!(store.stage_record(&proof, &stage).await.expect(ANSWERS), Fenced::Written);
     let ready_at = clock.now().after(Duration::from_secs(30));
-    assert_eq!(store.run_release(&proof, ready_at).await.expect(ANSWERS), Fenced::Written);
+    assert_eq!(store.run_release(&proof, clock.now(), ready_at).await.expect(ANSWERS), Fenced::Written);
     assert_eq!(scene.run(proof.run).await.state, RunState::Queued { ready_at });
     scene.nothing_is_ready().await;
     clock.set(ready_at);
@@ -368,4 +368,37 @@ pub async fn a_run_without_a_group_waits_for_nobody(store: &dyn Store, clock: &F
     scene.queued().await;
     scene.lease().await;
     scene.lease().await;
+}
+
+/// The time that workers are at a run adds up over its attempts; the time in the queue does not count.
+/// An attempt whose worker died counts until its lease lapsed.
+pub async fn the_time_at_work_adds_up(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let worked = async |run| scene.run(run).await.worked;
+    let proof = scene.running().await;
+    let run = proof.run;
+    assert_eq!(worked(run).await, Duration::ZERO);
+    scene.later(minutes(5));
+    let ready_at = clock.now().after(minutes(1));
+    assert_eq!(store.run_release(&proof, clock.now(), ready_at).await.expect(ANSWERS), Fenced::Written);
+    assert_eq!(worked(run).await, minutes(5));
+    scene.later(minutes(10));
+    let proof = scene.lease().await;
+    scene.later(minutes(3));
+    assert_eq!(store.run_suspend(&proof, &[], clock.now()).await.expect(ANSWERS), Fenced::Written);
+    assert_eq!(worked(run).await, minutes(8));
+    scene.later(minutes(10));
+    scene.lease().await;
+    scene.later(TTL + minutes(10));
+    let proof = scene.lease().await;
+    assert_eq!(worked(run).await, minutes(8) + TTL);
+    // A clock that is set back takes nothing away.
+    clock.set(domain::time::Timestamp::from_millis(clock.now().millis() - 3_600_000));
+    assert_eq!(store.run_release(&proof, clock.now(), clock.now()).await.expect(ANSWERS), Fenced::Written);
+    assert_eq!(worked(run).await, minutes(8) + TTL);
+    let proof = scene.lease().await;
+    scene.later(minutes(2));
+    scene.finish(&proof).await;
+    assert_eq!(worked(run).await, minutes(10) + TTL);
 }

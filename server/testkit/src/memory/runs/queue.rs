@@ -72,6 +72,7 @@ impl State {
             lines: Vec::new(),
             numbered: 0,
             asked_at: None,
+            leased_at: None,
         };
         self.runs.insert(new.run.id, entry);
     }
