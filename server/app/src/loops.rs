@@ -68,8 +68,7 @@ pub(crate) fn serve(running: Running<'_>) {
 }
 
 /// Starts the loops of a server that works on runs, so many at once.
-pub(crate) fn work(slots: usize, running: Running<'_>) {
-    let worker = WorkerId::new(running.world.clock.unique());
+pub(crate) fn work(worker: WorkerId, slots: usize, running: Running<'_>) {
     for _ in 0..slots {
         let until = running.stop.clone();
         spawn("work", Topic::Runs, running, move |world| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use domain::access::{Account, Role, Token};
-use domain::id::{AccountId, TokenId};
+use domain::id::{AccountId, TokenId, WorkerId};
 use engine::World;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use ports::store::Recorded;
@@ -93,7 +93,7 @@ impl Server {
             Roles::ServeAndWork => slots(&plan.config),
             Roles::Serve => 0,
         };
-        recover(running, slots);
+        recover(running, place.worker, slots);
         let doors = doors(&plan, &world, backend, address, &stop);
         let router = web::router(doors).into_make_service_with_connect_info::<SocketAddr>();
         let closing = stop.clone();
@@ -127,10 +127,10 @@ impl Server {
 /// # Errors
 /// When the data directory or the store cannot be used.
 pub async fn work(config: &Config, data: &std::path::Path, until: CancellationToken) -> anyhow::Result<()> {
-    let Wired { world, gateway, place: _place, .. } = wiring::wire(config, data, SecretSource::Files).await?;
+    let Wired { world, gateway, place, .. } = wiring::wire(config, data, SecretSource::Files).await?;
     let tasks = TaskTracker::new();
-    sweep(&world).await;
-    loops::work(slots(config), Running { world: &world, tasks: &tasks, stop: &until });
+    take_over(&world, place.worker).await;
+    loops::work(place.worker, slots(config), Running { world: &world, tasks: &tasks, stop: &until });
     until.cancelled().await;
     tasks.close();
     let _ = tokio::time::timeout(GRACE, tasks.wait()).await;
@@ -140,22 +140,29 @@ pub async fn work(config: &Config, data: &std::path::Path, until: CancellationTo
 
 /// Brings order into what an earlier life left, then begins to work: jails of that life are ended
 /// before there are new ones, and branches that moved without being recorded are followed.
-fn recover(running: Running<'_>, slots: usize) {
+fn recover(running: Running<'_>, worker: WorkerId, slots: usize) {
     let (world, tasks, stop) = (Arc::clone(running.world), running.tasks.clone(), running.stop.clone());
     running.tasks.spawn(async move {
-        sweep(&world).await;
-        loops::work(slots, Running { world: &world, tasks: &tasks, stop: &stop });
+        take_over(&world, worker).await;
+        loops::work(worker, slots, Running { world: &world, tasks: &tasks, stop: &stop });
         upkeep::reconcile(world, stop).await;
     });
 }
 
-async fn sweep(world: &World) {
+/// Ends the jails of an earlier life of this worker, and gives back the runs that it held: nobody else
+/// can be at them, and they need not wait until their leases lapse.
+async fn take_over(world: &World, worker: WorkerId) {
     match world.sandbox.sweep().await {
         Ok(swept) if swept.processes + swept.groups > 0 => {
             tracing::info!("ended {} processes of an earlier life", swept.processes);
         }
         Ok(_) => {}
         Err(error) => tracing::error!(%error, "what an earlier life left cannot be ended"),
+    }
+    match world.store.worker_release(worker, world.clock.now()).await {
+        Ok(0) => {}
+        Ok(runs) => tracing::info!("took over {runs} runs of an earlier life"),
+        Err(error) => tracing::warn!(%error, "runs of an earlier life go on when their leases lapse"),
     }
 }
 

@@ -1,11 +1,13 @@
 //! What is made of what: the adapters behind the ports, for every role of the program.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use domain::id::WorkerId;
 use engine::World;
 use engine::world::{Manifests, Settings};
 use forge_hosted::HostedForge;
@@ -36,13 +38,16 @@ pub struct Wired {
     pub place: JailPlace,
 }
 
-/// A directory for the jails of one process. Whoever holds its lock may end what an earlier holder left
-/// there, and nothing else: two processes on one data directory never end one another's jails.
+/// A directory for the jails of one process, and the name under which it works. Whoever holds its lock
+/// may end what an earlier holder left there, jails and leases, and nothing else: two processes on one
+/// data directory never end one another's.
 #[derive(Debug)]
 pub struct JailPlace {
     directory: PathBuf,
     /// Where the workspaces of this process are; empty at the start.
     workspaces: PathBuf,
+    /// Who works here, whichever process it is.
+    pub worker: WorkerId,
     _lock: File,
 }
 
@@ -50,11 +55,13 @@ impl JailPlace {
     /// So many processes may work on one data directory.
     const MOST: usize = 64;
 
-    fn claim(data: &Path) -> anyhow::Result<Self> {
+    fn claim(data: &Path, clock: &dyn Clock) -> anyhow::Result<Self> {
         let root = data.join("jails");
         std::fs::create_dir_all(&root)?;
         for number in 0..Self::MOST {
-            let lock = File::create(root.join(format!("{number}.lock")))?;
+            let path = root.join(format!("{number}.lock"));
+            let mut lock =
+                OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
             match lock.try_lock() {
                 Ok(()) => {
                     let workspaces = data.join("work").join(number.to_string());
@@ -64,7 +71,9 @@ impl JailPlace {
                     {
                         tracing::warn!(%error, "workspaces of an earlier life could not be removed");
                     }
-                    return Ok(Self { directory: root.join(number.to_string()), workspaces, _lock: lock });
+                    let worker = worker_of(&mut lock, clock)?;
+                    let directory = root.join(number.to_string());
+                    return Ok(Self { directory, workspaces, worker, _lock: lock });
                 }
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => return Err(error.into()),
@@ -72,6 +81,22 @@ impl JailPlace {
         }
         anyhow::bail!("{} processes work on {} already", Self::MOST, root.display())
     }
+}
+
+/// The name of the worker that a place belongs to, written into its lock. Where there is none that can be
+/// read it gets a new one, and the leases under the old one, if there are any, lapse.
+fn worker_of(lock: &mut File, clock: &dyn Clock) -> std::io::Result<WorkerId> {
+    let mut text = String::new();
+    if lock.read_to_string(&mut text).is_ok()
+        && let Ok(worker) = text.trim().parse()
+    {
+        return Ok(worker);
+    }
+    let worker = WorkerId::new(clock.unique());
+    lock.set_len(0)?;
+    lock.rewind()?;
+    writeln!(lock, "{worker}")?;
+    Ok(worker)
 }
 
 /// Whose secrets daemons may use.
@@ -102,7 +127,7 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
     let tools = Tools::from_environment(tools::variable);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data.join("spellbook.db")).await?);
-    let place = JailPlace::claim(&data)?;
+    let place = JailPlace::claim(&data, &*clock)?;
     let git = Git::open(git_config(&data, &tools)?)?;
     let source = Arc::new(git.clone());
     let gateway = Arc::new(gateway(config, &tools, Arc::clone(&clock))?);

@@ -283,6 +283,12 @@ pub(crate) async fn release(
     Ok(())
 }
 
+/// Gives back what a worker that is gone holds: worker, now.
+pub(crate) const RELEASE_ALL: &str = "UPDATE runs
+    SET status = 'queued', ready_at = $2, worker = NULL, lease_until = NULL,
+        worked = worked + MAX(0, MIN($2, lease_until) - leased_at)
+    WHERE status = 'running' AND worker = $1";
+
 /// Asks a run to end, and the runs that it waits for. From the top down: a parent that has ended is
 /// not woken by its children.
 pub(crate) async fn cancel(

@@ -122,6 +122,17 @@ impl Runs for SqliteStore {
         Ok(Fenced::Written)
     }
 
+    async fn worker_release(&self, worker: WorkerId, at: Timestamp) -> Result<u64, StoreError> {
+        let released = sqlx::query(queue::RELEASE_ALL)
+            .bind(worker.to_string())
+            .bind(at.millis())
+            .execute(self.writer())
+            .await
+            .map_err(failed)?;
+        self.wake(&[Topic::Runs]);
+        Ok(released.rows_affected())
+    }
+
     async fn run_finish(&self, proof: &LeaseProof, finish: &Finish) -> Result<Fenced, StoreError> {
         let mut transaction = self.write().await?;
         if held(&mut transaction, proof).await?.is_none() {

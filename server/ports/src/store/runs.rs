@@ -58,6 +58,10 @@ pub trait Runs {
         ready_at: Timestamp,
     ) -> Result<Fenced, StoreError>;
 
+    /// Gives back every run that a worker holds, to be leased at once: the worker is known to be gone. Says
+    /// how many.
+    async fn worker_release(&self, worker: WorkerId, at: Timestamp) -> Result<u64, StoreError>;
+
     /// Ends a run and stores what it wants done, in one transaction; a parent that waits only for it is
     /// queued again.
     async fn run_finish(&self, proof: &LeaseProof, finish: &Finish) -> Result<Fenced, StoreError>;

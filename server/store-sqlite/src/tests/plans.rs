@@ -32,6 +32,7 @@ async fn what_runs_all_the_time_goes_by_an_index() {
         queue::NEXT_MOMENT,
         queue::WAKE,
         queue::REPLACED,
+        queue::RELEASE_ALL,
         runs::DEPTH,
         events::DELIVERY_NEXT,
         events::EVENT_NEXT,

@@ -129,7 +129,8 @@ macro_rules! store_behaviours {
                 many_writers_lose_nothing,
                 a_stage_calls_one_run,
                 a_run_without_a_group_waits_for_nobody,
-                the_time_at_work_adds_up;
+                the_time_at_work_adds_up,
+                what_a_gone_worker_held_is_given_out_at_once;
             groups:
                 a_full_group_is_passed_over,
                 a_group_runs_up_to_its_limit,

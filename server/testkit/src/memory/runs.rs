@@ -152,6 +152,20 @@ impl Runs for MemoryStore {
         Ok(Fenced::Written)
     }
 
+    async fn worker_release(&self, worker: WorkerId, at: Timestamp) -> Result<u64, StoreError> {
+        let mut released = 0;
+        for entry in self.state().runs.values_mut() {
+            let RunState::Running { lease } = &entry.run.state else { continue };
+            if lease.worker == worker {
+                entry.count(lease.until.min(at));
+                entry.run.state = RunState::Queued { ready_at: at };
+                released += 1;
+            }
+        }
+        self.wake(&[Topic::Runs]);
+        Ok(released)
+    }
+
     async fn run_finish(&self, proof: &LeaseProof, finish: &Finish) -> Result<Fenced, StoreError> {
         let mut state = self.state();
         if state.held(proof).is_none() {

@@ -402,3 +402,23 @@ pub async fn the_time_at_work_adds_up(store: &dyn Store, clock: &FixedClock) {
     scene.finish(&proof).await;
     assert_eq!(worked(run).await, minutes(10) + TTL);
 }
+
+/// What a worker holds that is known to be gone is given out at once, and its late writes are refused;
+/// what others hold stays theirs.
+pub async fn what_a_gone_worker_held_is_given_out_at_once(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let other = scene.other_worker();
+    let (first, second) = (scene.running().await, scene.running().await);
+    let theirs = other.running().await;
+    scene.later(Duration::from_secs(5));
+    assert_eq!(store.worker_release(scene.worker, clock.now()).await.expect(ANSWERS), 2);
+    all_writes_are_lost(scene, &first).await;
+    for lost in [&first, &second] {
+        let again = other.lease().await;
+        assert_eq!((again.run, again.attempt), (lost.run, 2));
+        assert_eq!(scene.run(again.run).await.worked, Duration::from_secs(5));
+    }
+    scene.nothing_is_ready().await;
+    other.finish(&theirs).await;
+    assert_eq!(store.worker_release(scene.worker, clock.now()).await.expect(ANSWERS), 0);
+}
