@@ -9,6 +9,7 @@ use rand::RngExt;
 use serde_json::Value;
 use tokio::time::sleep;
 
+use crate::budget::Paid;
 use crate::call::{self, Tools};
 use crate::class::{Class, Fault, Next, Same};
 use crate::config::RetryConfig;
@@ -65,7 +66,8 @@ impl Asker {
             max_tokens: question.max_tokens,
             temperature: question.temperature,
         };
-        let (draft, at) = self.draft(targets, &prompt, ledger, pieces).await?;
+        let mut paid = Paid { purse: &question.purse, ledger };
+        let (draft, at) = self.draft(targets, &prompt, &mut paid, pieces).await?;
         let Some(shape) = prompt.shape.clone() else { return Ok(Given { text: draft.text, json: None }) };
         let problems = match shape.read(&draft.text, &self.check) {
             Ok(json) => return Ok(Given { text: draft.text, json: Some(json) }),
@@ -81,7 +83,7 @@ impl Asker {
         pieces.restart("the answer did not fit its schema; it is being mended");
         prompt.turns.push(Turn { role: "assistant", text: quote(&draft.text) });
         prompt.turns.push(Turn { role: "user", text: shape.repair(&problems) });
-        let (draft, _) = self.draft(&targets[at..=at], &prompt, ledger, pieces).await?;
+        let (draft, _) = self.draft(&targets[at..=at], &prompt, &mut paid, pieces).await?;
         match shape.read(&draft.text, &self.check) {
             Ok(json) => Ok(Given { text: draft.text, json: Some(json) }),
             Err(problems) => Err(unmended(target, &problems)),
@@ -93,7 +95,7 @@ impl Asker {
         &self,
         targets: &[Target],
         prompt: &Prompt,
-        ledger: &mut Ledger,
+        paid: &mut Paid<'_>,
         pieces: &mut Pieces,
     ) -> Result<(Draft, usize), NoAnswer> {
         let mut faults: Vec<(&Target, Fault)> = Vec::new();
@@ -110,7 +112,7 @@ impl Asker {
                 }
                 left -= 1;
                 pieces.restart("the answer broke off; it is asked for again");
-                let fault = match self.attempt(target, prompt, ledger, pieces).await {
+                let fault = match self.attempt(target, prompt, paid, pieces).await {
                     Ok(draft) => return Ok((draft, at)),
                     Err(fault) => fault,
                 };
@@ -136,13 +138,14 @@ impl Asker {
         &self,
         target: &Target,
         prompt: &Prompt,
-        ledger: &mut Ledger,
+        paid: &mut Paid<'_>,
         pieces: &mut Pieces,
     ) -> Result<Draft, Fault> {
-        let call = ledger.open(target, prompt.bytes());
-        let result = call::ask(&self.tools, target, prompt, call, pieces).await;
+        let (prompt, reservation) = paid.reserve(target, prompt)?;
+        let call = paid.ledger.open(target, prompt.bytes(), reservation);
+        let result = call::ask(&self.tools, target, &prompt, call, pieces).await;
         let draft = call.draft.clone();
-        ledger.close();
+        paid.ledger.close();
         pieces.flush();
         result.map(|()| draft)
     }
@@ -172,12 +175,14 @@ impl RetryConfig {
 fn no_answer(faults: &[(&Target, Fault)]) -> NoAnswer {
     let words: Vec<String> =
         faults.iter().map(|(target, fault)| format!("{target} {}", fault.message)).collect();
-    let class = faults.last().map_or(Class::Unavailable, |(_, fault)| fault.class);
+    let last = faults.last().map(|(_, fault)| fault);
+    let class = last.map_or(Class::Unavailable, |fault| fault.class);
     let later = faults.iter().any(|(_, fault)| fault.class.policy().retry == Retry::Later);
     // A question that is wrong stays wrong, even if someone before was only busy.
     let policy = class.policy();
     let retry = if later && policy.next != Next::Stop { Retry::Later } else { policy.retry };
-    NoAnswer { failure: Failure::new(policy.code, words.join("; ")), retry }
+    let code = last.map_or(policy.code, |fault| fault.code);
+    NoAnswer { failure: Failure::new(code, words.join("; ")), retry }
 }
 
 fn unmended(target: &Target, problems: &[String]) -> NoAnswer {
@@ -200,9 +205,8 @@ mod tests {
     fn waits_grow_and_are_bounded() {
         let config = RetryConfig::default();
         let fault = |class, retry_after: Option<u64>| Fault {
-            class,
-            message: String::new(),
             retry_after: retry_after.map(Duration::from_secs),
+            ..Fault::new(class, "")
         };
         for (repeated, most) in [(0, 500), (1, 1_000)] {
             let wait = config.wait(&fault(Class::Transient, None), repeated).unwrap();

@@ -151,7 +151,7 @@ impl Reading<'_> {
             ""
         };
         let message = format!("answered {status}{words}{hint}");
-        Fault { class: classify(status, &complaint), message, retry_after }
+        Fault { retry_after, ..Fault::new(classify(status, &complaint), message) }
     }
 }
 

@@ -91,6 +91,8 @@ impl Class {
 pub(crate) struct Fault {
     /// What kind.
     pub(crate) class: Class,
+    /// The failure's code, when nobody is left to ask: the class's, unless it has one of its own.
+    pub(crate) code: &'static str,
     /// What happened, without the provider's name; never a secret.
     pub(crate) message: String,
     /// How long the provider asks to wait.
@@ -99,7 +101,12 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), retry_after: None }
+        Self { class, code: class.policy().code, message: message.into(), retry_after: None }
+    }
+
+    /// The same, under a code of its own.
+    pub(crate) fn coded(self, code: &'static str) -> Self {
+        Self { code, ..self }
     }
 }
 

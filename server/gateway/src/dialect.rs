@@ -14,6 +14,9 @@ use crate::structured::Shape;
 /// The longest answer, bytes.
 pub(crate) const ANSWER_MAX: usize = 8 << 20;
 
+/// The longest answer when a question says nothing and a limit is needed, tokens.
+pub(crate) const UNSAID_MAX: u64 = 8_192;
+
 /// What a model is asked, in no particular language.
 #[derive(Debug, Clone)]
 pub(crate) struct Prompt {

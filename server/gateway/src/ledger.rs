@@ -2,6 +2,7 @@
 //! a cancelled question still says what it cost.
 
 use domain::money::NanoUsd;
+use domain::purse::Reservation;
 use domain::stage::{ModelUsage, Tokens};
 
 use crate::dialect::Draft;
@@ -23,6 +24,7 @@ pub(crate) struct Call {
     provider: String,
     prices: Option<Prices>,
     question_bytes: usize,
+    reservation: Reservation,
     /// What came of it so far.
     pub(crate) draft: Draft,
     /// Whether the provider charges for it, as far as we can tell.
@@ -41,8 +43,13 @@ pub(crate) enum Charge {
 }
 
 impl Ledger {
-    /// Begins a row.
-    pub(crate) fn open(&mut self, target: &Target, question_bytes: usize) -> &mut Call {
+    /// Begins a row, which is paid from what was set aside for it.
+    pub(crate) fn open(
+        &mut self,
+        target: &Target,
+        question_bytes: usize,
+        reservation: Reservation,
+    ) -> &mut Call {
         self.close();
         self.open.insert(Call {
             requested: target.requested.clone(),
@@ -50,6 +57,7 @@ impl Ledger {
             provider: target.provider.name.clone(),
             prices: target.prices(),
             question_bytes,
+            reservation,
             draft: Draft::default(),
             charge: Charge::Unsent,
         })
@@ -65,7 +73,14 @@ impl Ledger {
     /// The rows of all calls.
     pub(crate) fn into_calls(mut self) -> Vec<ModelUsage> {
         self.close();
-        self.closed
+        std::mem::take(&mut self.closed)
+    }
+}
+
+/// A question that is dropped in the middle is paid for all the same.
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -83,6 +98,7 @@ impl Call {
             }
         };
         let cost = self.prices.as_ref().map_or(NanoUsd::ZERO, |prices| prices.cost(&tokens));
+        self.reservation.settle(cost);
         let unpriced = self.prices.is_none() && tokens.total() > 0;
         Some(ModelUsage {
             requested: self.requested,
@@ -96,7 +112,7 @@ impl Call {
 }
 
 /// Tokens of a text: 3.5 bytes each, rounded up. English and code lie near it, other scripts below.
-fn estimate(bytes: usize) -> u64 {
+pub(crate) fn estimate(bytes: usize) -> u64 {
     (bytes as u64).saturating_mul(2).div_ceil(7)
 }
 

@@ -13,6 +13,7 @@
 mod gateway;
 
 mod ask;
+mod budget;
 mod call;
 mod class;
 mod dialect;

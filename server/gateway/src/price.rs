@@ -6,6 +6,8 @@ use domain::money::NanoUsd;
 use domain::stage::Tokens;
 use serde::{Deserialize, Deserializer};
 
+use crate::budget::Most;
+
 /// The rates of a model, USD per million tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,6 +58,17 @@ impl Prices {
         output: NanoUsd::ZERO,
         tiers: Vec::new(),
     };
+
+    /// What a call may cost at most: everything is read at the dearest rate.
+    pub(crate) fn at_most(&self, most: &Most) -> NanoUsd {
+        let tier = self.tiers.iter().filter(|tier| most.read > tier.over).max_by_key(|tier| tier.over);
+        let (input, write, output) = match tier {
+            Some(tier) => (tier.input, tier.cache_write, tier.output),
+            None => (self.input, self.cache_write, self.output),
+        };
+        let read = input.max(write.unwrap_or(input));
+        read.per_million(most.read).plus(output.per_million(most.written))
+    }
 
     /// What a call costs; each kind of token is rounded up.
     pub(crate) fn cost(&self, tokens: &Tokens) -> NanoUsd {

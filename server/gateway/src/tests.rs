@@ -1,5 +1,6 @@
 //! The gateway from outside, against providers on real sockets.
 
+mod budget;
 mod faults;
 mod formats;
 pub(crate) mod mock;
@@ -8,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::money::NanoUsd;
+use domain::purse::Purse;
 use domain::time::Timestamp;
 use ports::models::{Answer, ModelError, Models, Question};
 use secrecy::SecretString;
@@ -106,6 +109,7 @@ pub(crate) fn question(target: &str) -> Question {
         schema: None,
         max_tokens: Some(100),
         temperature: Some(0.5),
+        purse: Purse::new(None, NanoUsd::ZERO),
     }
 }
 

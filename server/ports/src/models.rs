@@ -1,6 +1,7 @@
 //! Language models.
 
 use async_trait::async_trait;
+use domain::purse::Purse;
 use domain::run::Failure;
 use domain::stage::ModelUsage;
 use tokio::sync::mpsc;
@@ -29,7 +30,7 @@ pub trait Models: std::fmt::Debug + Send + Sync {
 }
 
 /// A question.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Question {
     /// The model, by any name that the catalogue or the operator knows; tried in order.
     pub targets: Vec<String>,
@@ -43,6 +44,9 @@ pub struct Question {
     pub max_tokens: Option<u32>,
     /// How freely it answers, 0 to 2.
     pub temperature: Option<f64>,
+    /// What it is paid from: before each call, retries and repairs too, what that may cost at most is
+    /// set aside, and after it what it did cost is taken.
+    pub purse: Purse,
 }
 
 /// An answer.
@@ -60,7 +64,8 @@ pub struct Answer {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{failure}")]
 pub struct ModelError {
-    /// Why: `model_unknown`, `model_unavailable`, `model_refused`, `answer_invalid`, `cancelled`, …
+    /// Why: `model_unknown`, `model_unavailable`, `model_refused`, `answer_invalid`, `cost_limit`,
+    /// `unpriced_model`, `cancelled`, …
     pub failure: Failure,
     /// Every call that was made and may cost money.
     pub calls: Vec<ModelUsage>,

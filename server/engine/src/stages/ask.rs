@@ -1,5 +1,6 @@
 //! Asking a model: what `prompt` and `hybrid` have in common.
 
+use domain::purse::Purse;
 use domain::run::Failure;
 use domain::stage::StageUsage;
 use domain::value::{Taint, Value};
@@ -33,6 +34,7 @@ pub(super) async fn ask(stage: &PromptStage, asked: Asked, at: &At<'_>) -> Made 
         schema: stage.schema.clone(),
         max_tokens: stage.max_tokens,
         temperature: stage.temperature,
+        purse: Purse::new(at.run.manifest.limits.cost, at.run.spent()),
     };
     let (sender, receiver) = mpsc::channel(WAITING);
     let asking = at.run.world.models.ask(question, sender, at.cancel.clone());

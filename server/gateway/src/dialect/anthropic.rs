@@ -5,12 +5,9 @@
 use domain::stage::Tokens;
 use serde_json::{Value, json};
 
-use super::{Draft, Prompt, Stop, count};
+use super::{Draft, Prompt, Stop, UNSAID_MAX, count};
 use crate::catalogue::{Capability, Facts};
 use crate::class::Fault;
-
-/// The longest answer when the question says nothing: the dialect insists on a limit.
-const LIMIT: u64 = 8_192;
 
 /// The name of the tool by which a model answers in JSON.
 const TOOL: &str = "answer";
@@ -29,8 +26,8 @@ pub(crate) enum Block {
 
 /// The body of a question.
 pub(crate) fn body(facts: &Facts, prompt: &Prompt) -> Value {
-    let limit =
-        prompt.max_tokens.map_or_else(|| facts.output.map_or(LIMIT, |most| most.min(LIMIT)), u64::from);
+    // The dialect insists on a limit.
+    let limit = prompt.max_tokens.map_or(UNSAID_MAX, u64::from);
     let turns: Vec<Value> =
         prompt.turns.iter().map(|turn| json!({ "role": turn.role, "content": turn.text })).collect();
     let mut body = json!({ "model": facts.id, "max_tokens": limit, "messages": turns, "stream": true });

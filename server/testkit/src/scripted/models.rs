@@ -13,7 +13,8 @@ use super::Asked;
 
 type Script = dyn Fn(&Question) -> Result<Answer, ModelError> + Send + Sync;
 
-/// Models that answer by a script; the whole text of an answer is its one piece.
+/// Models that answer by a script; the whole text of an answer is its one piece. What their calls cost
+/// comes out of the question's purse, and a question that it cannot pay is not answered.
 pub struct ScriptedModels {
     script: Box<Script>,
     asked: Asked<Question>,
@@ -94,7 +95,17 @@ impl Models for ScriptedModels {
         if cancel.is_cancelled() {
             return Err(Self::failure("cancelled", "the call was cancelled", Retry::Never));
         }
-        let answer = (self.script)(&question)?;
+        let result = (self.script)(&question);
+        let calls = match &result {
+            Ok(answer) => &answer.calls,
+            Err(error) => &error.calls,
+        };
+        let cost: NanoUsd = calls.iter().map(|call| call.cost).sum();
+        match question.purse.reserve(cost) {
+            Ok(reservation) => reservation.settle(cost),
+            Err(overdrawn) => return Err(Self::failure("cost_limit", &overdrawn.to_string(), Retry::Never)),
+        }
+        let answer = result?;
         // A receiver that is slow or gone does not matter.
         let _ = pieces.try_send(answer.text.clone());
         Ok(answer)
