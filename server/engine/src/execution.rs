@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use domain::money::NanoUsd;
+use domain::purse::Purse;
 use domain::run::{Failure, Run};
 use domain::stage::{StageEnd, StageOutput, StagePath, StageRecord};
 use domain::value::Value;
@@ -39,8 +39,8 @@ pub(crate) struct Execution<'w> {
     pub(crate) journal: BTreeMap<StagePath, StageRecord>,
     /// Held while an entry of the journal is made and stored.
     pub(crate) recording: tokio::sync::Mutex<()>,
-    /// What has been spent, earlier attempts included.
-    pub(crate) spent: Mutex<NanoUsd>,
+    /// What models are paid from; what earlier attempts spent is gone.
+    pub(crate) purse: Purse,
 }
 
 /// Ends an attempt early, in two steps: first what is under way, then also what cleans up after it.
@@ -437,17 +437,6 @@ impl Execution<'_> {
     async fn changed_by(&self, record: &StageRecord) -> Option<bool> {
         let snapshot = record.snapshot.as_ref()?;
         self.workspace.differs(self.world, self.run, snapshot).await.ok()
-    }
-
-    /// Counts what a call of a model cost.
-    pub(crate) fn spend(&self, cost: NanoUsd) {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        *spent = spent.plus(cost);
-    }
-
-    /// What the run has spent on models.
-    pub(crate) fn spent(&self) -> NanoUsd {
-        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A name for the jail of a stage: unique among all that run at the same time.

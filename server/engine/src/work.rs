@@ -1,12 +1,13 @@
 //! Work: one run, from the moment that a worker takes it up to its end.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::event::{Actor, Event, EventKind};
 use domain::id::{EventId, RunId, WorkerId};
 use domain::name::Commit;
+use domain::purse::Purse;
 use domain::run::{EffectMode, Failure, Run, RunOutcome};
 use domain::stage::{StageEnd, StageRecord};
 use domain::time::Timestamp;
@@ -193,7 +194,10 @@ impl Prepared {
                 .map(|record| (record.path.clone(), record.clone()))
                 .collect::<BTreeMap<_, _>>(),
             recording: tokio::sync::Mutex::new(()),
-            spent: Mutex::new(self.journal.iter().map(|record| record.usage.cost()).sum()),
+            purse: Purse::new(
+                self.manifest.limits.cost,
+                self.journal.iter().map(|record| record.usage.cost()).sum(),
+            ),
         }
     }
 

@@ -1,11 +1,8 @@
 //! Asking a model: what `prompt` and `hybrid` have in common.
 
-use domain::purse::Purse;
-use domain::run::Failure;
 use domain::stage::StageUsage;
 use domain::value::{Taint, Value};
 use manifest::model::PromptStage;
-use ports::Retry;
 use ports::models::{ModelError, Question};
 use ports::store::logs::LineSource;
 use serde_json::Value as Json;
@@ -34,17 +31,11 @@ pub(super) async fn ask(stage: &PromptStage, asked: Asked, at: &At<'_>) -> Made 
         schema: stage.schema.clone(),
         max_tokens: stage.max_tokens,
         temperature: stage.temperature,
-        purse: Purse::new(at.run.manifest.limits.cost, at.run.spent()),
+        purse: at.run.purse.clone(),
     };
     let (sender, receiver) = mpsc::channel(WAITING);
     let asking = at.run.world.models.ask(question, sender, at.cancel.clone());
     let (answer, ()) = tokio::join!(asking, log(at, receiver));
-    let calls = match &answer {
-        Ok(answer) => &answer.calls,
-        Err(error) => &error.calls,
-    };
-    // At once, so that the next try, or a stage beside this one, knows what is left.
-    at.run.spend(calls.iter().map(|call| call.cost).sum());
     match answer {
         Ok(answer) => {
             let json = answer.json.unwrap_or_else(|| Json::from(answer.text.trim()));
@@ -88,16 +79,6 @@ pub(super) fn about(question: &str, input: Option<&str>) -> String {
         border.push('_');
     }
     format!("{question}\n\n<{border}>\n{input}\n</{border}>")
-}
-
-/// Too much money: a run that has spent its `limits.cost` asks no more.
-pub(super) fn spent(at: &At<'_>) -> Option<Trouble> {
-    let most = at.run.manifest.limits.cost?;
-    let spent = at.run.spent();
-    (spent >= most).then(|| {
-        let message = format!("the run has spent {spent} of its limit of {most}; nothing more is asked");
-        Trouble { failure: Failure::new("cost_limit", message), timed_out: false, retry: Retry::Never }
-    })
 }
 
 #[cfg(test)]

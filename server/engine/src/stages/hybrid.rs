@@ -4,7 +4,7 @@
 use manifest::model::HybridStage;
 use ports::sandbox::JailEnd;
 
-use super::ask::{Asked, about, ask, spent};
+use super::ask::{Asked, about, ask};
 use super::script::{self, Ran};
 use super::{At, Made, Trouble};
 
@@ -27,10 +27,7 @@ pub(super) async fn run(stage: &HybridStage, at: &At<'_>) -> Made {
     let script_trouble = script::trouble(&ran.end, &ran.stderr, at);
     let mut made = match question(stage, &ran, at) {
         Ok(_) if ran.end == JailEnd::Cancelled => Made::default(),
-        Ok(asked) => match spent(at) {
-            None => ask(&stage.question, asked, at).await,
-            Some(trouble) => trouble.into(),
-        },
+        Ok(asked) => ask(&stage.question, asked, at).await,
         Err(trouble) => trouble.into(),
     };
     made.usage.cpu_micros += ran.usage.cpu_micros;

@@ -2,14 +2,11 @@
 
 use manifest::model::PromptStage;
 
-use super::ask::{Asked, about, ask, spent};
+use super::ask::{Asked, about, ask};
 use super::{At, Made, Trouble};
 
 /// Asks, and hands on the answer.
 pub(super) async fn run(stage: &PromptStage, at: &At<'_>) -> Made {
-    if let Some(trouble) = spent(at) {
-        return trouble.into();
-    }
     match asked(stage, at) {
         Ok(asked) => ask(stage, asked, at).await,
         Err(trouble) => trouble.into(),
