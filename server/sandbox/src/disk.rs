@@ -93,11 +93,18 @@ impl Watch {
         self.space()
     }
 
-    /// A last look, after the end: exact when it could matter.
+    /// A last look, after the end of a program that ended well: exact when it could matter.
     pub(crate) fn last_look(&mut self, now: Instant) -> Space {
         if self.used.saturating_add(self.free.taken(Free::of(&self.directory))) > self.quota {
             self.count(now, &[]);
         }
+        self.space()
+    }
+
+    /// The same after a program that failed: always exact. What the file system lost says too little,
+    /// since others may have freed as much as was written here.
+    pub(crate) fn exact_look(&mut self, now: Instant) -> Space {
+        self.count(now, &[]);
         self.space()
     }
 
@@ -267,6 +274,16 @@ mod tests {
         };
         check(16 << 20, deep, Space::Enough);
         check(1 << 20, deep, Space::Full);
+    }
+
+    #[test]
+    fn what_others_free_hides_nothing_at_the_end() {
+        let (home, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(elsewhere.path().join("ballast"), vec![1; 8 << 20]).unwrap();
+        let mut watch = Watch::new(open(home.path()).unwrap(), 1 << 20, moment());
+        fs::remove_dir_all(elsewhere.path()).unwrap();
+        fs::write(home.path().join("a"), vec![1; 1 << 20]).unwrap();
+        assert_eq!(watch.exact_look(moment()), Space::Full);
     }
 
     #[test]

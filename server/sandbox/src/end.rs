@@ -72,16 +72,9 @@ pub(crate) fn tell(signs: &Signs, program: &str) -> Result<JailEnd, SandboxError
             signal => JailEnd::Signalled(signal),
         }
     } else {
-        match libc::WEXITSTATUS(status) {
-            // What a shell says of a child that such a file ended; the disk may count it only later.
-            PAST_QUOTA => JailEnd::DiskFull,
-            status => JailEnd::Exited(status),
-        }
+        JailEnd::Exited(libc::WEXITSTATUS(status))
     })
 }
-
-/// 128 and SIGXFSZ (POSIX shell, 2.8.2).
-const PAST_QUOTA: i32 = 128 + libc::SIGXFSZ;
 
 fn not_executed(program: &str, error: i32) -> SandboxError {
     let why = std::io::Error::from_raw_os_error(error);
@@ -163,7 +156,7 @@ mod tests {
         let started = Signs { started: true, ..Signs::default() };
         let status = |status| Signs { status: Some(status), ..started.clone() };
         check(&status(0), Ok(JailEnd::Exited(0)));
-        for code in [1, 137, 143, 159, 255] {
+        for code in [1, 137, 143, 153, 159, 255] {
             check(&status(code << 8), Ok(JailEnd::Exited(code)));
         }
         check(&status(9), Ok(JailEnd::Signalled(9)));
@@ -173,6 +166,7 @@ mod tests {
         check(&Signs { memory_kills: 1, ..status(0) }, Ok(JailEnd::OutOfMemory));
         check(&Signs { memory_kills: 1, ..started.clone() }, Ok(JailEnd::OutOfMemory));
         check(&Signs { full: true, ..status(0) }, Ok(JailEnd::DiskFull));
+        check(&Signs { full: true, ..status(153 << 8) }, Ok(JailEnd::DiskFull));
         check(&Signs { cut: Some(Cut::TimedOut), memory_kills: 1, ..started.clone() }, Ok(JailEnd::TimedOut));
         check(&Signs { cut: Some(Cut::Cancelled), ..Signs::default() }, Ok(JailEnd::Cancelled));
         check(&Signs { cut: Some(Cut::OutputLimit), ..started.clone() }, Ok(JailEnd::OutputLimit));

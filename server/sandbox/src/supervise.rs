@@ -80,7 +80,11 @@ pub(crate) fn run(job: &Job, stop: &File, queue: &Arc<Queue>) -> Result<JailRepo
     let signs = &mut running.signs;
     let usage = group.usage();
     signs.memory_kills = usage.memory_kills;
-    signs.full = watch.last_look(moment()) == Space::Full;
+    let space = match signs.status {
+        Some(0) => watch.last_look(moment()),
+        _ => watch.exact_look(moment()),
+    };
+    signs.full = space == Space::Full;
     signs.log = descriptor::read_notebook(&mut running.log);
     group.remove().map_err(set_up("its end"))?;
     workspace.take_back().map_err(|error| set_up("taking back the workspace")(error.into()))?;
