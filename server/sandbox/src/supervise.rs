@@ -76,7 +76,7 @@ pub(crate) fn run(job: &Job, stop: &File, queue: &Arc<Queue>) -> Result<JailRepo
 
     let mut running = Running::start(job, &policy.text, &lodger, &group, queue)?;
     running.watch(&spec.limits, &group, &mut watch, stop);
-    running.finish();
+    running.finish(&spec.name);
     let signs = &mut running.signs;
     let usage = group.usage();
     signs.memory_kills = usage.memory_kills;
@@ -114,6 +114,8 @@ struct Running {
     signs: Signs,
     /// When the program started and ended.
     times: (Option<Instant>, Option<Instant>),
+    /// How long after its deadline it was ended.
+    late: Option<Duration>,
 }
 
 impl Running {
@@ -178,7 +180,7 @@ impl Running {
         let process = start.spawn()?;
         let drain = Drain::new(stdout, stderr, Arc::clone(queue), spec.limits.output);
         let signs = Signs::default();
-        Ok(Self { process, status, partial: Vec::new(), drain, log, signs, times: (None, None) })
+        Ok(Self { process, status, partial: Vec::new(), drain, log, signs, times: (None, None), late: None })
     }
 
     /// Until nsjail has ended by itself, or there is a reason to end it.
@@ -210,6 +212,7 @@ impl Running {
                 }
                 if now >= deadline {
                     self.signs.cut = Some(Cut::TimedOut);
+                    self.late = Some(now - deadline);
                 }
                 wake = wake.min(watch.next());
             }
@@ -271,9 +274,18 @@ impl Running {
 
     /// Ends what is left and takes the last output: everybody who could write is gone, so what is in
     /// the pipes is all there is.
-    fn finish(&mut self) {
+    fn finish(&mut self, name: &str) {
+        let before = moment();
         self.process.end();
         let now = moment();
+        if let Some(late) = self.late {
+            let (late, took) = (late.as_millis(), now.saturating_duration_since(before).as_millis());
+            tracing::info!(
+                jail.name = name,
+                jail.late_ms = u64::try_from(late).unwrap_or(u64::MAX),
+                "jail {name} was ended {late} ms after its time was up, and was gone {took} ms later"
+            );
+        }
         self.read_status(now);
         while self.drain.take() {}
         self.times.1.get_or_insert(now);

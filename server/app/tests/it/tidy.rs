@@ -36,12 +36,7 @@ const LONGEST_LIB: usize = 60;
 const LONGEST_ARCHITECTURE: usize = 250;
 
 /// Tests that wait for something outside the program which tells nobody when it is done.
-const POLLING_TESTS: &[&str] = &[
-    "server/git/tests/it/serve.rs",
-    "server/sandbox/tests/it/ends.rs",
-    "server/sandbox/tests/it/killed.rs",
-    "server/sandbox/tests/it/limits.rs",
-];
+const POLLING_TESTS: &[&str] = &["server/git/tests/it/serve.rs"];
 
 /// Tests that are programs for other tests, which start them by name and end them; nobody else does.
 const PROGRAMS: &[&str] = &["server/gateway/src/local/tests.rs", "server/sandbox/tests/it/killed.rs"];

@@ -12,7 +12,7 @@ use domain::limits::{Limits, MIB};
 use ports::sandbox::{JailEnd, JailReport, JailSpec, Network, OutputChunk, Sandbox, SandboxError, Stream};
 use sandbox::{Config, Jails};
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// A sandbox with a state directory of its own.
@@ -116,10 +116,25 @@ pub(crate) async fn run(
     spec: JailSpec,
     cancel: CancellationToken,
 ) -> Result<Ran, SandboxError> {
+    run_telling(jails, spec, cancel, oneshot::channel().0).await
+}
+
+/// The same, and says when the program has written something.
+pub(crate) async fn run_telling(
+    jails: &Jails,
+    spec: JailSpec,
+    cancel: CancellationToken,
+    up: oneshot::Sender<()>,
+) -> Result<Ran, SandboxError> {
+    let mut up = Some(up);
     let (sender, mut receiver) = mpsc::channel::<OutputChunk>(4);
     let collect = async {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         while let Some(OutputChunk { stream, bytes }) = receiver.recv().await {
+            if let Some(up) = up.take() {
+                // Most tests do not listen.
+                let _ = up.send(());
+            }
             match stream {
                 Stream::Stdout => stdout.extend_from_slice(&bytes),
                 Stream::Stderr => stderr.extend_from_slice(&bytes),
@@ -147,12 +162,79 @@ impl Ran {
     }
 }
 
+/// How far a jail of this process has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing is there yet.
+    Asked,
+    /// Its thread is.
+    Thread,
+    /// nsjail is.
+    Jailer,
+    /// The first process inside is.
+    Inside,
+    /// The program has written something.
+    Running,
+}
+
+impl Phase {
+    pub(crate) const ALL: [Self; 5] = [Self::Asked, Self::Thread, Self::Jailer, Self::Inside, Self::Running];
+
+    /// Waits until the jail has come so far; `up` is told by [`run_telling`].
+    pub(crate) async fn reached(self, jail: &str, up: oneshot::Receiver<()>) {
+        match self {
+            Self::Asked => {}
+            Self::Running => up.await.unwrap(),
+            Self::Thread | Self::Jailer | Self::Inside => {
+                while !self.is_reached(jail) {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    fn is_reached(self, jail: &str) -> bool {
+        match self {
+            Self::Asked => true,
+            Self::Thread => thread(jail).is_some(),
+            Self::Jailer => !jailers(jail).is_empty(),
+            Self::Inside | Self::Running => jailers(jail).iter().any(|pid| {
+                let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+                !children.unwrap_or_default().trim().is_empty()
+            }),
+        }
+    }
+}
+
+/// The thread of a jail of this process, which bears its name as far as there is room.
+fn thread(jail: &str) -> Option<PathBuf> {
+    let name: String = format!("jail-{jail}").chars().take(15).collect();
+    let mut threads = fs::read_dir("/proc/self/task").unwrap().flatten().map(|thread| thread.path());
+    threads.find(|thread| fs::read_to_string(thread.join("comm")).unwrap_or_default().trim_end() == name)
+}
+
+/// The nsjail of a jail: the child of its thread.
+pub(crate) fn jailers(jail: &str) -> Vec<i32> {
+    let Some(thread) = thread(jail) else { return Vec::new() };
+    let children = fs::read_to_string(thread.join("children")).unwrap_or_default();
+    children.split_whitespace().map(|child| child.parse().unwrap()).collect()
+}
+
 /// Whether no process of the machine has this in its arguments.
 pub(crate) fn gone(tag: &str) -> bool {
-    fs::read_dir("/proc").unwrap().flatten().all(|process| {
-        let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        !String::from_utf8_lossy(&arguments).split('\0').skip(1).any(|argument| argument == tag)
-    })
+    bearers(tag).is_empty()
+}
+
+/// The processes of the machine that have this in their arguments.
+pub(crate) fn bearers(tag: &str) -> Vec<i32> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter(|process| {
+            let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&arguments).split('\0').skip(1).any(|argument| argument == tag)
+        })
+        .filter_map(|process| process.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// The control groups of jails that this sandbox still has.

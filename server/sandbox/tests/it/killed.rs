@@ -1,16 +1,19 @@
 //! What is left when the server, or nsjail, is killed at any moment: nothing.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 use ports::sandbox::{JailEnd, Sandbox};
 use sandbox::{Config, Jails};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::jail::{Place, gone, groups_of, nsjail, open_directory};
+use crate::jail::{self, Phase, Place, bearers, gone, groups_of, jailers, nsjail, open_directory};
 
 const HOME: &str = "SPELLBOOK_TEST_HOME";
 const TAG: &str = "SPELLBOOK_TEST_TAG";
@@ -47,24 +50,61 @@ async fn futures_join<F: Future>(futures: Vec<F>) -> usize {
     .await
 }
 
-/// Starts the program above; returns when it is about to start its jails.
-fn start(home: &Path, tag: &str) -> Child {
-    #[expect(clippy::disallowed_methods, reason = "the server that is killed is a process of its own")]
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["killed::victim", "--exact", "--ignored", "--nocapture"]);
-    command.env(HOME, home).env(TAG, tag).env("SPELLBOOK_NSJAIL", nsjail());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().ends_with("ready")), "the victim did not start");
-    child
+/// The program above, about to start its jails.
+struct Victim {
+    child: Child,
+    output: BufReader<ChildStdout>,
 }
 
-/// Without control groups there is nothing to sweep: the jails see that the server is gone.
-async fn ended(tag: &str) {
-    let until = tokio::time::Instant::now() + Duration::from_secs(5);
-    while !gone(tag) {
-        assert!(tokio::time::Instant::now() < until, "a jail outlived its server");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+impl Victim {
+    fn start(home: &Path, tag: &str) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the server that is killed is a process of its own")]
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["killed::victim", "--exact", "--ignored", "--nocapture"]);
+        command.env(HOME, home).env(TAG, tag).env("SPELLBOOK_NSJAIL", nsjail());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.ends_with("ready\n") {
+            assert!(output.read_line(&mut line).unwrap() > 0, "the victim did not start");
+        }
+        Self { child, output }
+    }
+
+    /// Lives on for so long, and by itself not shorter: then its output would end.
+    fn live(&self, time: Duration) {
+        let mut polled = [PollFd::new(self.output.get_ref().as_fd(), PollFlags::POLLIN)];
+        let ended = ppoll(&mut polled, Some(TimeSpec::from(time)), None).unwrap();
+        assert_eq!(ended, 0, "the victim ended by itself");
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Without control groups there is nothing to sweep: the jails see that the server is gone. Waits for
+/// one process after another.
+fn ended(tag: &str) {
+    while let Some(&pid) = bearers(tag).first() {
+        // SAFETY: plain integers in, a new descriptor of ours or -1 out.
+        #[expect(unsafe_code, reason = "pidfd_open has no safe wrapper")]
+        let process = unsafe {
+            let number = nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0);
+            i32::try_from(number)
+                .ok()
+                .filter(|&number| number >= 0)
+                .map(|number| OwnedFd::from_raw_fd(number))
+        };
+        // Gone since it was found.
+        let Some(process) = process else { continue };
+        let mut polled = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(
+            ppoll(&mut polled, Some(TimeSpec::new(5, 0)), None).unwrap(),
+            1,
+            "{pid} outlived its server"
+        );
     }
 }
 
@@ -73,15 +113,14 @@ async fn a_killed_server_leaves_nothing() {
     for round in 0..50u64 {
         let place = open_directory();
         let tag = format!("5151{}{round}", std::process::id());
-        let mut server = start(place.path(), &tag);
+        let server = Victim::start(place.path(), &tag);
         // The moments of a jail's life: 0 to 60 ms.
-        tokio::time::sleep(Duration::from_micros(round * 1250)).await;
-        server.kill().unwrap();
-        server.wait().unwrap();
+        server.live(Duration::from_micros(round * 1250));
+        server.kill();
 
         let jails = Jails::open(Config::new(nsjail(), place.path().join("state"))).unwrap();
         let swept = tokio::time::timeout(Duration::from_secs(5), jails.sweep()).await.unwrap().unwrap();
-        ended(&tag).await;
+        ended(&tag);
         let place = Place { jails, home: place };
         assert_eq!(groups_of(&place), Vec::<String>::new(), "round {round}: {swept:?}");
         let again = place.jails.sweep().await.unwrap();
@@ -94,15 +133,14 @@ async fn a_killed_server_leaves_nothing() {
 async fn jails_end_with_their_server() {
     let place = open_directory();
     let tag = format!("5252{}", std::process::id());
-    let mut server = start(place.path(), &tag);
+    let server = Victim::start(place.path(), &tag);
     let until = tokio::time::Instant::now() + Duration::from_secs(10);
     while gone(&tag) {
         assert!(tokio::time::Instant::now() < until, "the jails did not start");
         tokio::task::yield_now().await;
     }
-    server.kill().unwrap();
-    server.wait().unwrap();
-    ended(&tag).await;
+    server.kill();
+    ended(&tag);
     let jails = Jails::open(Config::new(nsjail(), place.path().join("state"))).unwrap();
     jails.sweep().await.unwrap();
 }
@@ -110,38 +148,29 @@ async fn jails_end_with_their_server() {
 #[tokio::test]
 async fn a_killed_nsjail_takes_its_jail_along() {
     let place = Place::new();
-    for delay in [0, 2, 4, 6, 8, 12, 20, 40] {
-        let tag = format!("5353{}{delay}", std::process::id());
-        let mut spec = place.spec(&["bash", "-c", &format!("(setsid sleep {tag} &); sleep {tag}")]);
-        spec.name = format!("doomed-{delay}");
+    // As soon as it is there, some looks later, and when the program runs.
+    let moments = [0, 1, 4, 16, 64, 256].map(|looks| (Phase::Jailer, looks));
+    for (phase, looks) in moments.into_iter().chain([(Phase::Inside, 0), (Phase::Running, 0)]) {
+        let tag = format!("5353{}{looks}{}", std::process::id(), phase as u8);
+        let script = format!("(setsid sleep {tag} &); echo up; sleep {tag}");
+        let mut spec = place.spec(&["bash", "-c", &script]);
+        spec.name = format!("doomed-{looks}-{}", phase as u8);
+        let name = spec.name.clone();
+        let (up, is_up) = oneshot::channel();
         let kill = async {
-            loop {
-                tokio::time::sleep(Duration::from_millis(delay)).await;
-                if kill_children() {
-                    return;
-                }
+            phase.reached(&name, is_up).await;
+            for _ in 0..looks {
+                tokio::task::yield_now().await;
+            }
+            for jailer in jailers(&name) {
+                let jailer = nix::unistd::Pid::from_raw(jailer);
+                let _ = nix::sys::signal::kill(jailer, nix::sys::signal::Signal::SIGKILL);
             }
         };
-        let (ran, ()) = tokio::join!(place.try_run(spec), kill);
+        let run = jail::run_telling(&place.jails, spec, CancellationToken::new(), up);
+        let (ran, ()) = tokio::join!(run, kill);
         assert!(ran.is_err() || ran.as_ref().unwrap().report.end != JailEnd::Exited(0), "{ran:?}");
-        assert!(gone(&tag), "{delay}");
+        assert!(gone(&tag), "{phase:?} {looks}");
         assert_eq!(groups_of(&place), Vec::<String>::new());
     }
-}
-
-/// Kills the nsjail of this test: the child of the thread that is named after its jail.
-fn kill_children() -> bool {
-    let mut killed = false;
-    for thread in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
-        let name = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
-        if !name.starts_with("jail-doomed") {
-            continue;
-        }
-        let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-        for child in children.split_whitespace() {
-            let child = nix::unistd::Pid::from_raw(child.parse().unwrap());
-            killed |= nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL).is_ok();
-        }
-    }
-    killed
 }

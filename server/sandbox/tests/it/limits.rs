@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use domain::limits::MIB;
 use ports::sandbox::{JailEnd, JailSpec};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
-use crate::jail::{Place, groups_of};
+use crate::heard;
+use crate::jail::{self, Place, groups_of};
 use crate::probe;
 
 fn with_memory(mut spec: JailSpec, mib: u64) -> JailSpec {
@@ -17,25 +20,35 @@ fn with_memory(mut spec: JailSpec, mib: u64) -> JailSpec {
 
 #[tokio::test]
 async fn fork_bombs_fill_their_own_jail_only() {
+    heard::listen();
     let place = Place::new();
     let bombs: [&[&str]; 3] = [
-        &["bash", "-c", "bomb() { bomb | bomb & }; bomb; while :; do :; done"],
-        &["/usr/bin/env", "python3", "-c", "import os\nwhile True:\n try: os.fork()\n except OSError: pass"],
+        &["bash", "-c", "bomb() { bomb | bomb & }; echo up; bomb; while :; do :; done"],
+        &[
+            "/usr/bin/env",
+            "python3",
+            "-c",
+            "import os\nprint('up', flush=True)\nwhile True:\n try: os.fork()\n except OSError: pass",
+        ],
         &["/work/probe", "bomb"],
     ];
-    for bomb in bombs {
+    for (number, bomb) in bombs.into_iter().enumerate() {
         let mut spec = probe::spec(&place, &[]);
+        spec.name = format!("bomb-{number}-{}", spec.name);
+        let name = spec.name.clone();
         spec.command = bomb.iter().map(ToString::to_string).collect();
         spec.limits.timeout = Duration::from_millis(700);
         spec.limits.processes = 40;
-        let jail = place.run(spec);
+        let (up, is_up) = oneshot::channel();
+        let jail = jail::run_telling(&place.jails, spec, CancellationToken::new(), up);
         let neighbour = async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            is_up.await.unwrap();
             place.sh("echo fine").await
         };
         let (bombed, neighbour) = tokio::join!(jail, neighbour);
-        bombed.ended(&JailEnd::TimedOut);
-        assert!(bombed.report.wall < Duration::from_millis(3700), "{:?}", bombed.report);
+        bombed.unwrap().ended(&JailEnd::TimedOut);
+        let late = heard::number(&name, "jail.late_ms").unwrap();
+        assert!(late <= 1000, "{bomb:?} was ended {late} ms after its limit");
         neighbour.ended(&JailEnd::Exited(0)).wrote("fine");
         place.sh("echo again").await.wrote("again");
         assert_eq!(groups_of(&place), Vec::<String>::new());

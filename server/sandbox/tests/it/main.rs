@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they have in common")]
 
+mod heard;
 mod jail;
 mod probe;
 

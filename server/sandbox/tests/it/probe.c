@@ -206,6 +206,8 @@ int main(int count, char **arguments) {
         }
         printf("stopped\n");
     } else if (!strcmp(what, "bomb")) {
+        puts("up");
+        fflush(stdout);
         for (;;)
             fork();
     } else if (!strcmp(what, "blocked")) {
