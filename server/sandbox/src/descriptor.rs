@@ -2,9 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Gid, Pid, Uid, fchown, pipe2};
 
@@ -61,6 +64,18 @@ pub(crate) fn of_process(process: Pid) -> io::Result<OwnedFd> {
     owned(descriptor)
 }
 
+/// Whether the descriptor became readable in time.
+pub(crate) fn wait(descriptor: &OwnedFd, most: Duration) -> bool {
+    let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
+    loop {
+        match poll(&mut polled, timeout) {
+            Err(Errno::EINTR) => {}
+            result => return result.is_ok_and(|ready| ready > 0),
+        }
+    }
+}
+
 /// Kills the process behind a descriptor, and never another that got its number.
 pub(crate) fn kill(process: &OwnedFd) {
     // SAFETY: plain integers and a null pointer in; no memory is touched.
@@ -77,7 +92,7 @@ pub(crate) fn kill(process: &OwnedFd) {
     };
 }
 
-fn owned(descriptor: i64) -> io::Result<OwnedFd> {
+pub(crate) fn owned(descriptor: i64) -> io::Result<OwnedFd> {
     match i32::try_from(descriptor) {
         // SAFETY: the kernel just gave it to us alone.
         #[expect(unsafe_code, reason = "the kernel gives descriptors as numbers")]

@@ -7,6 +7,10 @@
 //! workspace counted. `RLIMIT_FSIZE` bounds each single file and the refusal of `fallocate` makes
 //! every byte cost a write. What is counted: the blocks of every file, something for its inode, and
 //! files that have no name any more but are still open.
+//!
+//! Counting is a thread's of its own: to see what a process has mapped the kernel waits for the process,
+//! and a fork bomb that has used up its processor time lets it wait for seconds. Whoever holds the jail to
+//! its time limit must not.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,6 +18,8 @@ use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -33,15 +39,25 @@ const COUNT_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 /// Watches one workspace.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    directory: OwnedFd,
+    directory: Arc<OwnedFd>,
     quota: u64,
-    /// At the last count: bytes in the workspace, and free on the file system.
-    used: u64,
-    free: Free,
-    free_seen: Free,
+    /// By the last count.
+    last: Counted,
+    /// When that was done.
     counted: Option<Instant>,
-    count_took: Duration,
+    counting: Option<JoinHandle<(Counted, Instant)>>,
+    free_seen: Free,
     next: Instant,
+}
+
+/// What a count found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counted {
+    /// Bytes in the workspace.
+    used: u64,
+    /// Free on the file system when it began.
+    free: Free,
+    took: Duration,
 }
 
 /// What a look at the workspace found.
@@ -58,13 +74,12 @@ impl Watch {
     pub(crate) fn new(directory: OwnedFd, quota: u64, now: Instant) -> Self {
         let free = Free::of(&directory);
         Self {
-            directory,
+            directory: Arc::new(directory),
             quota,
-            used: 0,
-            free,
-            free_seen: free,
+            last: Counted { used: 0, free, took: Duration::ZERO },
             counted: None,
-            count_took: Duration::ZERO,
+            counting: None,
+            free_seen: free,
             next: now + TICK,
         }
     }
@@ -74,60 +89,88 @@ impl Watch {
         self.next
     }
 
-    /// Looks, and counts if there is reason to. `members` are asked for only then.
-    pub(crate) fn look(&mut self, now: Instant, members: impl FnOnce() -> Vec<Pid>) -> Space {
+    /// Looks, and has it counted if there is reason to. `members` are asked for only then, and not by
+    /// this thread.
+    pub(crate) fn look(
+        &mut self,
+        now: Instant,
+        members: impl FnOnce() -> Vec<Pid> + Send + 'static,
+    ) -> Space {
+        if self.counting.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.wait();
+        }
         let free = Free::of(&self.directory);
-        self.next = now + if self.free_seen.taken(free) > 0 { TICK } else { TICK_IDLE };
+        let busy = self.free_seen.taken(free) > 0 || self.counting.is_some();
+        self.next = now + if busy { TICK } else { TICK_IDLE };
         self.free_seen = free;
-        let grown = self.free.taken(free);
+        let grown = self.last.free.taken(free);
         let rested = self.counted.map_or(Duration::MAX, |counted| now.saturating_duration_since(counted));
         // Counting is at most a fifth of the time, however large the workspace.
-        let may = rested >= self.count_took * 4;
-        let suspicious = self.used.saturating_add(grown) > self.quota;
+        let may = self.counting.is_none() && rested >= self.last.took * 4;
+        let suspicious = self.last.used.saturating_add(grown) > self.quota;
         // Somebody else may free as much as is written here.
         let least = if grown > 0 { COUNT_AT_LEAST_EVERY } else { COUNT_AT_LEAST_EVERY * 5 };
-        let due = rested >= least.max(self.count_took * 20);
+        let due = rested >= least.max(self.last.took * 20);
         if may && (suspicious || due) {
-            self.count(now, &members());
+            self.begin(members);
         }
         self.space()
     }
 
+    fn begin(&mut self, members: impl FnOnce() -> Vec<Pid> + Send + 'static) {
+        let (directory, quota, last) = (Arc::clone(&self.directory), self.quota, self.last);
+        let thread = std::thread::Builder::new().name("count".to_owned());
+        // Without a thread to be had the next look tries again.
+        self.counting = thread.spawn(move || last.again(&directory, quota, &members())).ok();
+        self.next = self.next.min(crate::supervise::moment() + TICK);
+    }
+
+    /// Takes over a count that was begun.
+    fn wait(&mut self) {
+        if let Some((counted, done)) = self.counting.take().and_then(|counting| counting.join().ok()) {
+            self.last = counted;
+            self.counted = Some(done);
+        }
+    }
+
     /// A last look, after the end of a program that ended well: exact when it could matter.
-    pub(crate) fn last_look(&mut self, now: Instant) -> Space {
-        if self.used.saturating_add(self.free.taken(Free::of(&self.directory))) > self.quota {
-            self.count(now, &[]);
+    pub(crate) fn last_look(&mut self) -> Space {
+        self.wait();
+        if self.last.used.saturating_add(self.last.free.taken(Free::of(&self.directory))) > self.quota {
+            return self.exact_look();
         }
         self.space()
     }
 
     /// The same after a program that failed: always exact. What the file system lost says too little,
     /// since others may have freed as much as was written here.
-    pub(crate) fn exact_look(&mut self, now: Instant) -> Space {
-        self.count(now, &[]);
+    pub(crate) fn exact_look(&mut self) -> Space {
+        self.wait();
+        (self.last, _) = self.last.again(&self.directory, self.quota, &[]);
         self.space()
     }
 
     fn space(&self) -> Space {
-        if self.used > self.quota { Space::Full } else { Space::Enough }
+        if self.last.used > self.quota { Space::Full } else { Space::Enough }
     }
+}
 
-    fn count(&mut self, now: Instant, members: &[Pid]) {
-        let free = Free::of(&self.directory);
+impl Counted {
+    /// Counts anew, and says when that was done.
+    fn again(self, directory: &OwnedFd, quota: u64, members: &[Pid]) -> (Self, Instant) {
+        let begun = crate::supervise::moment();
+        let free = Free::of(directory);
         // If it cannot be counted: as if all that the file system lost had gone in here.
         let guess = self.used.saturating_add(self.free.taken(free));
-        self.free = free;
-        let mut count = Count { bytes: 0, most: self.quota, seen: BTreeSet::new() };
-        count.directory(&self.directory, guess);
-        if let Ok(root) = fstat(&self.directory) {
+        let mut count = Count { bytes: 0, most: quota, seen: BTreeSet::new() };
+        count.directory(directory, guess);
+        if let Ok(root) = fstat(directory) {
             for &member in members {
                 count.nameless(member, root.st_dev);
             }
         }
-        self.used = count.bytes;
         let done = crate::supervise::moment();
-        self.counted = Some(done);
-        self.count_took = done.saturating_duration_since(now);
+        (Self { used: count.bytes, free, took: done.saturating_duration_since(begun) }, done)
     }
 }
 
@@ -230,8 +273,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         make(home.path());
         let mut watch = Watch::new(open(home.path()).unwrap(), quota, moment());
-        let space = watch.look(moment(), Vec::new);
-        assert_eq!(space, expect, "{} bytes of {quota}", watch.used);
+        let space = watch.exact_look();
+        assert_eq!(space, expect, "{} bytes of {quota}", watch.last.used);
     }
 
     #[test]
@@ -283,7 +326,7 @@ mod tests {
         let mut watch = Watch::new(open(home.path()).unwrap(), 1 << 20, moment());
         fs::remove_dir_all(elsewhere.path()).unwrap();
         fs::write(home.path().join("a"), vec![1; 1 << 20]).unwrap();
-        assert_eq!(watch.exact_look(moment()), Space::Full);
+        assert_eq!(watch.exact_look(), Space::Full);
     }
 
     #[test]
@@ -293,8 +336,9 @@ mod tests {
         std::io::Write::write_all(&mut &file, &vec![1; 1 << 20]).unwrap();
         fs::remove_file(home.path().join("a")).unwrap();
         let mut watch = Watch::new(open(home.path()).unwrap(), 1 << 19, moment());
-        assert_eq!(watch.look(moment(), Vec::new), Space::Enough);
-        watch.count(moment(), &[nix::unistd::getpid()]);
+        assert_eq!(watch.exact_look(), Space::Enough);
+        watch.begin(|| vec![nix::unistd::getpid()]);
+        watch.wait();
         assert_eq!(watch.space(), Space::Full);
     }
 }

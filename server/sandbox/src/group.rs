@@ -66,6 +66,10 @@ pub(crate) struct Missing {
 pub(crate) struct Group {
     kind: Kind,
     removed: bool,
+    /// What had been used when counting began.
+    before: Usage,
+    /// The most memory since then, in version 2: a file that was told so (`memory.peak`).
+    peak: Option<File>,
 }
 
 /// How a new process gets into its group before it does anything.
@@ -165,7 +169,7 @@ impl Groups {
             }
             Kind::None => Kind::None,
         };
-        let group = Group { kind, removed: false };
+        let group = Group { kind, removed: false, before: Usage::default(), peak: None };
         for directory in group.directories() {
             match fs::create_dir(directory) {
                 // Left by an earlier life and not swept yet; its counters are not ours.
@@ -177,11 +181,7 @@ impl Groups {
                 result => result?,
             }
         }
-        match &group.kind {
-            Kind::V1(trees) => v1::limit(trees, limits)?,
-            Kind::V2 { home, controllers } => v2::limit(home, controllers, limits)?,
-            Kind::None => {}
-        }
+        group.limit(limits)?;
         Ok(group)
     }
 
@@ -228,13 +228,60 @@ impl Group {
         }
     }
 
-    /// Who is in there.
-    pub(crate) fn members(&self) -> Vec<Pid> {
-        self.directories().next().map(|directory| members(directory).unwrap_or_default()).unwrap_or_default()
+    /// Sets what may be used.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn limit(&self, limits: &Limits) -> io::Result<()> {
+        match &self.kind {
+            Kind::V1(trees) => v1::limit(trees, limits),
+            Kind::V2 { home, controllers } => v2::limit(home, controllers, limits),
+            Kind::None => Ok(()),
+        }
     }
 
-    /// What has been used up to now.
+    /// Counts from now on.
+    ///
+    /// # Errors
+    /// When the kernel cannot forget how much memory was used before.
+    pub(crate) fn begin(&mut self) -> io::Result<()> {
+        match &self.kind {
+            Kind::V1(trees) => v1::forget_peak(trees)?,
+            Kind::V2 { home, .. } => self.peak = Some(v2::forget_peak(home)?),
+            Kind::None => {}
+        }
+        self.before = self.total();
+        Ok(())
+    }
+
+    /// Whether processor time is counted.
+    pub(crate) fn counts_cpu(&self) -> bool {
+        self.total().cpu.is_some()
+    }
+
+    /// Who is in there.
+    pub(crate) fn members(&self) -> Vec<Pid> {
+        self.census()()
+    }
+
+    /// Who is in there, for asking later and elsewhere.
+    pub(crate) fn census(&self) -> impl FnOnce() -> Vec<Pid> + Send + 'static {
+        let directory = self.directories().next().cloned();
+        move || directory.and_then(|directory| members(&directory).ok()).unwrap_or_default()
+    }
+
+    /// What has been used since counting began.
     pub(crate) fn usage(&self) -> Usage {
+        let (now, before) = (self.total(), self.before);
+        let peak = self.peak.as_ref().and_then(v2::peak);
+        Usage {
+            memory_kills: now.memory_kills.saturating_sub(before.memory_kills),
+            memory_peak: peak.unwrap_or(now.memory_peak),
+            cpu: now.cpu.map(|cpu| cpu.saturating_sub(before.cpu.unwrap_or_default())),
+        }
+    }
+
+    fn total(&self) -> Usage {
         match &self.kind {
             Kind::V1(trees) => v1::usage(trees),
             Kind::V2 { home, .. } => v2::usage(home),

@@ -117,7 +117,7 @@ impl Jails {
         {
             *program = path.to_string_lossy().into_owned();
         }
-        let instance = plan::instance(spec, lodger.map(), bound, command, Vec::new());
+        let instance = plan::raw(spec, lodger.map(), bound, command);
         let configuration = [policy.text.as_str(), &instance.render()].concat();
         Ok(RawJail { nsjail: self.config.nsjail.clone(), configuration })
     }

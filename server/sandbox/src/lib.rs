@@ -18,8 +18,11 @@ mod mounts;
 mod root;
 mod runtime;
 
+mod cell;
 mod descriptor;
 mod disk;
+mod enter;
+mod first;
 mod group;
 mod output;
 mod process;

@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 
 use domain::limits::{Limits, MIB};
 use nix::sys::resource::Resource;
-use ports::sandbox::{JailSpec, Network, SandboxError};
+use ports::sandbox::{JailSpec, SandboxError};
 
 use crate::policy::{Instance, Mount, Programs, Rlimit, UserMap};
+use crate::root::INIT_PATH;
 use crate::user;
 
 /// Variables that are the jail's own.
 const OWN_VARIABLES: [&str; 5] = ["PATH", "HOME", "TMPDIR", "USER", "LANG"];
-/// How much later than the server nsjail itself would end a jail, seconds.
+/// How much later than the server the first process itself would end a jail, seconds.
 const NET_SLACK: u64 = 10;
+/// Where the first process finds its end of the socket.
+const SERVER: i32 = 3;
 /// Longest environment and command together; the kernel takes about 2 MiB (execve(2)).
 const ARGUMENTS_MOST: usize = 1 << 20;
 /// Longest single argument or variable (execve(2), MAX_ARG_STRLEN).
@@ -23,7 +26,6 @@ const ARGUMENT_MOST: usize = 128 << 10;
 /// # Errors
 /// [`SandboxError::Refused`], in words for whoever asked.
 pub(crate) fn check(spec: &JailSpec, ceiling: &Limits) -> Result<(), SandboxError> {
-    refuse(matches!(spec.network, Network::Door(_)), || "this sandbox has no door yet".to_owned())?;
     refuse(!is_name(&spec.name), || format!("`{}` is no name for a jail", spec.name))?;
     refuse(spec.command.first().is_none_or(String::is_empty), || "there is no program to run".to_owned())?;
     let above = spec.limits.above(ceiling);
@@ -73,51 +75,79 @@ pub(crate) enum ProcessBound {
     Rlimit,
 }
 
-/// What nsjail is told for one jail; `command` is run as process 1.
-pub(crate) fn instance(
-    spec: &JailSpec,
-    user: UserMap,
-    bound: ProcessBound,
-    command: Vec<String>,
-    descriptors: Vec<i32>,
-) -> Instance {
-    let limits = &spec.limits;
-    // Scratch space is memory, and counts as such. A third of the memory in each would be more than
-    // all of it; half for /tmp leaves programs room to run.
+/// What nsjail is told for a jail whose first process waits for its order: everything that cannot be
+/// said later. Scratch space is memory, and counts as such: half of it for /tmp leaves programs room to
+/// run, and a third in each would be more than all.
+pub(crate) fn cell(memory: u64, user: UserMap, workspace: Option<&Path>) -> Instance {
     let scratch = |target, share: u64, mode, programs| Mount::Scratch {
         target,
-        bytes: (limits.memory / share).max(MIB),
-        files: (limits.memory / share / 4096).clamp(1024, 1 << 20),
+        bytes: (memory / share).max(MIB),
+        files: (memory / share / 4096).clamp(1024, 1 << 20),
         mode,
         programs,
     };
-    let fsize = user::clamp(Resource::RLIMIT_FSIZE, limits.disk).div_ceil(MIB);
-    let nproc = match bound {
-        ProcessBound::Group => None,
-        // One more for the first process.
-        ProcessBound::Rlimit => Some(user::clamp(Resource::RLIMIT_NPROC, u64::from(limits.processes) + 1)),
-    };
+    let mut mounts = vec![
+        scratch("/dev/shm", 4, "1777", Programs::Refuse),
+        scratch("/tmp", 2, "1777", Programs::Run),
+        scratch("/home/agent", 4, "1777", Programs::Run),
+    ];
+    mounts.extend(
+        workspace.map(|source| Mount::Writable { source: source.to_owned(), target: "/work".into() }),
+    );
     Instance {
-        mounts: vec![
-            scratch("/dev/shm", 4, "1777", Programs::Refuse),
-            scratch("/tmp", 2, "1777", Programs::Run),
-            scratch("/home/agent", 4, "1777", Programs::Run),
-            Mount::Writable { source: spec.workspace.clone(), target: "/work".into() },
-        ],
-        rlimits: vec![
-            Rlimit { name: "rlimit_fsize", value: Some(fsize) },
-            Rlimit { name: "rlimit_nproc", value: nproc },
-        ],
-        env: spec.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        mounts,
+        rlimits: ["rlimit_fsize", "rlimit_nproc"].map(|name| Rlimit { name, value: None }).to_vec(),
+        env: Vec::new(),
         user,
-        directory: inside(&spec.directory),
-        net_seconds: limits.timeout.as_secs() + NET_SLACK,
-        command,
-        descriptors,
+        directory: "/".into(),
+        net_seconds: 0,
+        command: vec![INIT_PATH.to_owned()],
+        descriptors: vec![SERVER],
     }
 }
 
-fn inside(directory: &Path) -> PathBuf {
+/// The limits of each process that differ from jail to jail: number and value as in prlimit(2).
+pub(crate) fn rlimits(limits: &Limits, bound: ProcessBound) -> Vec<(u32, u64)> {
+    let mut rlimits = vec![(Resource::RLIMIT_FSIZE as u32, user::clamp(Resource::RLIMIT_FSIZE, limits.disk))];
+    if bound == ProcessBound::Rlimit {
+        // One more for the first process.
+        let most = user::clamp(Resource::RLIMIT_NPROC, u64::from(limits.processes) + 1);
+        rlimits.push((Resource::RLIMIT_NPROC as u32, most));
+    }
+    rlimits
+}
+
+/// After how many seconds the first process ends a jail by itself.
+pub(crate) fn net_seconds(limits: &Limits) -> u32 {
+    u32::try_from(limits.timeout.as_secs() + NET_SLACK).unwrap_or(u32::MAX)
+}
+
+/// The same jail for nsjail alone.
+pub(crate) fn raw(spec: &JailSpec, user: UserMap, bound: ProcessBound, command: Vec<String>) -> Instance {
+    let mut rlimits: Vec<Rlimit> = Vec::new();
+    for (number, value) in self::rlimits(&spec.limits, bound) {
+        rlimits.push(match number == Resource::RLIMIT_FSIZE as u32 {
+            // In MiB for nsjail.
+            true => Rlimit { name: "rlimit_fsize", value: Some(value.div_ceil(MIB)) },
+            false => Rlimit { name: "rlimit_nproc", value: Some(value) },
+        });
+    }
+    if bound == ProcessBound::Group {
+        rlimits.push(Rlimit { name: "rlimit_nproc", value: None });
+    }
+    Instance {
+        rlimits,
+        env: spec.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        directory: inside(&spec.directory),
+        net_seconds: u64::from(net_seconds(&spec.limits)),
+        command,
+        descriptors: Vec::new(),
+        ..cell(spec.limits.memory, user, Some(&spec.workspace))
+    }
+}
+
+/// Where that is in the jail.
+pub(crate) fn inside(directory: &Path) -> PathBuf {
     Path::new("/work").join(directory)
 }
 

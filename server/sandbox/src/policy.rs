@@ -39,7 +39,7 @@ pub struct Instance {
     pub user: UserMap,
     /// Where the program starts, inside.
     pub directory: PathBuf,
-    /// After how many seconds nsjail itself ends the jail: a net below the server's own clock.
+    /// After how many seconds nsjail itself ends the jail; 0 is never.
     pub net_seconds: u64,
     /// The program and its arguments.
     pub command: Vec<String>,

@@ -7,13 +7,12 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
@@ -80,15 +79,10 @@ impl Start {
             server: std::process::id(),
             failed: failed.as_raw_fd(),
         };
-        // No handler of the server may run in the child while it shares the server's memory.
-        let mut before = SigSet::empty();
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut before))?;
-        let pid = match &self.entrance {
-            Entrance::Move(_) => birth.share(),
+        let pid = undisturbed(|| match &self.entrance {
+            Entrance::Move(_) => share(CloneFlags::empty(), || birth.fail(birth.become_program())),
             Entrance::BeBorn(group) => birth.inside(group),
-        };
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
-        let pid = pid?;
+        })?;
         drop(failed);
         let mut error = [0; 4];
         if failure.read_exact(&mut error).is_ok() {
@@ -106,6 +100,42 @@ impl Start {
     }
 }
 
+/// Does a few system calls in a process of their own, which shares memory and descriptors with the
+/// server and nothing else, and ends.
+pub(crate) fn aside(mut steps: impl FnMut()) -> io::Result<()> {
+    let pid = undisturbed(|| {
+        share(CloneFlags::CLONE_FILES, || {
+            steps();
+            0
+        })
+    })?;
+    wait(pid, 0);
+    Ok(())
+}
+
+/// No handler of the server may run in a child while it shares the server's memory.
+fn undisturbed<T>(what: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let mut before = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut before))?;
+    let result = what();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    result
+}
+
+/// A process that shares the server's memory until it executes a program or ends.
+fn share(more: CloneFlags, body: impl FnMut() -> isize) -> io::Result<Pid> {
+    let mut stack = vec![0u8; STACK];
+    let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK | more;
+    // SAFETY: until the child executes a program or ends, this thread stands still (CLONE_VFORK)
+    // and so do the stack and everything borrowed; the child makes system calls only.
+    #[expect(
+        unsafe_code,
+        reason = "a copy of the server's page tables per stage would cost more than the rest"
+    )]
+    let pid = unsafe { clone(Box::new(body), &mut stack, flags, Some(libc::SIGCHLD)) };
+    Ok(pid?)
+}
+
 /// What a new process needs to become the program, ready before it is made.
 struct Birth<'a> {
     arguments: &'a [*const libc::c_char],
@@ -117,22 +147,6 @@ struct Birth<'a> {
 }
 
 impl Birth<'_> {
-    /// As a process that shares the server's memory until it executes the program.
-    fn share(&self) -> io::Result<Pid> {
-        let mut stack = vec![0u8; STACK];
-        let body = Box::new(|| self.fail(self.become_program()));
-        // SAFETY: until the child executes a program or ends, this thread stands still (CLONE_VFORK)
-        // and so do the stack and everything borrowed; the child makes system calls only.
-        #[expect(
-            unsafe_code,
-            reason = "a copy of the server's page tables per stage would cost more than the rest"
-        )]
-        let pid = unsafe {
-            clone(body, &mut stack, CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK, Some(libc::SIGCHLD))
-        };
-        Ok(pid?)
-    }
-
     /// As a copy of the server, in a group from its first moment on.
     fn inside(&self, group: &OwnedFd) -> io::Result<Pid> {
         let mut arguments = [0u64; 11];
@@ -223,6 +237,32 @@ impl Process {
         let _ = kill(self.pid, Signal::SIGCHLD);
     }
 
+    /// It does nothing until it is resumed, whatever happens.
+    pub(crate) fn pause(&self) {
+        let _ = kill(self.pid, Signal::SIGSTOP);
+    }
+
+    /// The end of a pause.
+    pub(crate) fn resume(&self) {
+        let _ = kill(self.pid, Signal::SIGCONT);
+    }
+
+    /// Ends a process that has no children any more, and waits for it.
+    pub(crate) fn end_alone(&mut self) {
+        if self.reaped.is_none() {
+            let _ = kill(self.pid, Signal::SIGKILL);
+            self.reaped = Some(wait(self.pid, 0).unwrap_or_default());
+        }
+    }
+
+    /// Whether it made this process, and did not see it end yet.
+    pub(crate) fn is_parent_of(&self, child: Pid) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        // After the name, which may hold anything: state, parent (proc_pid_stat(5)).
+        let parent = status.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+        parent.and_then(|number| number.parse().ok()) == Some(self.pid.as_raw())
+    }
+
     /// Reaps the process if it has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.reaped = self.reaped.or_else(|| wait(self.pid, libc::WNOHANG));
@@ -253,7 +293,7 @@ impl Process {
             descriptor::kill(child);
         }
         for child in &children {
-            wait_readable(child, Duration::from_secs(10));
+            descriptor::wait(child, Duration::from_secs(10));
         }
         let _ = kill(self.pid, Signal::SIGKILL);
         self.reaped = Some(wait(self.pid, 0).unwrap_or_default());
@@ -301,18 +341,6 @@ fn children(process: Pid) -> Vec<Pid> {
     found
 }
 
-/// Whether the descriptor became readable in time.
-fn wait_readable(descriptor: &OwnedFd, most: Duration) -> bool {
-    let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
-    let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
-    loop {
-        match poll(&mut polled, timeout) {
-            Err(Errno::EINTR) => {}
-            result => return result.is_ok_and(|ready| ready > 0),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
@@ -333,7 +361,7 @@ mod tests {
         let null = || File::open("/dev/null").unwrap().into();
         let command = vec![program.to_owned(), c"-c".to_owned(), script.to_owned()];
         let mut process = Start { command, descriptors: vec![null(), writer, null()], entrance }.spawn()?;
-        assert!(super::wait_readable(process.descriptor(), std::time::Duration::from_secs(20)));
+        assert!(descriptor::wait(process.descriptor(), std::time::Duration::from_secs(20)));
         assert!(process.has_ended());
         let mut text = String::new();
         let mut reader: File = reader;

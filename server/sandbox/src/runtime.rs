@@ -19,6 +19,10 @@ use crate::user;
 /// The `PATH` in every jail.
 pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// What every jail has in its environment.
+pub(crate) const ENV: [(&str, &str); 5] =
+    [("PATH", PATH), ("HOME", "/home/agent"), ("TMPDIR", "/tmp"), ("USER", "agent"), ("LANG", "C.UTF-8")];
+
 /// The names that always mean the host's toolchain, and the program that each promises.
 const HOST: [(&str, &str); 3] = [("bash", "bash"), ("node", "node"), ("python", "python3")];
 
@@ -130,13 +134,7 @@ impl Toolchain {
             mounts,
             seccomp: root.seccomp.clone(),
             rlimits: rlimits(),
-            env: vec![
-                ("PATH", PATH),
-                ("HOME", "/home/agent"),
-                ("TMPDIR", "/tmp"),
-                ("USER", "agent"),
-                ("LANG", "C.UTF-8"),
-            ],
+            env: ENV.to_vec(),
             hostname: "jail",
             niceness: 10,
         }

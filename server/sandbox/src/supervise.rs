@@ -1,38 +1,33 @@
-//! The life of one jail, from its control group to its report, on a thread of its own.
+//! The life of one jail, from its workspace to its report, on a thread of its own.
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use ports::sandbox::{JailReport, JailSpec, SandboxError};
+use nix::unistd::Pid;
+use ports::sandbox::{DOOR, JailReport, JailSpec, Network, SandboxError};
 
+use crate::cell::{Cell, Making, SET_UP, Turn};
 use crate::descriptor;
 use crate::disk::{Space, Watch};
 use crate::end::{Cut, Signs, tell};
-use crate::group::{Controller, Group, Groups};
+use crate::enter::{self, Errand};
+use crate::first::{Order, Said, Wish};
+use crate::group::{Controller, Groups};
 use crate::output::{Drain, Queue};
 use crate::plan::{self, ProcessBound};
-use crate::process::{Process, Start};
-use crate::root::INIT_PATH;
-use crate::runtime::Toolchain;
+use crate::runtime::{ENV, Toolchain};
 use crate::user::{Lodger, Users};
-use crate::workspace;
+use crate::workspace::{self, Workspace};
 
-/// What the first process expects to find open: status, then the program's input, output and error.
-const PASSED: [i32; 4] = [3, 4, 5, 6];
-/// Where nsjail finds its configuration.
-const CONFIGURATION: &str = "/proc/self/fd/7";
-/// A jail that is not set up by then never will be.
-const SET_UP: Duration = Duration::from_secs(30);
 /// A jail whose program has ended is gone by then, or ended.
 const WIND_UP: Duration = Duration::from_secs(2);
-/// How often nsjail is told to look for its child, first and later.
-const NUDGE: [Duration; 2] = [Duration::from_millis(4), Duration::from_millis(20)];
 /// A program is ended when it writes more than this many times what is kept of its output.
 const OUTPUT_FACTOR: u64 = 64;
 
@@ -58,59 +53,123 @@ pub(crate) fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 
-/// Runs the jail; returns when nothing of it is left. Ends it when `stop` becomes readable.
+fn set_up(what: &'static str) -> impl Fn(io::Error) -> SandboxError {
+    move |error| SandboxError::SetUp(format!("{what}: {error}"))
+}
+
+/// Runs the jail in a cell of its own; returns when nothing of it is left. Ends it when `stop` becomes
+/// readable.
 ///
 /// # Errors
 /// When there was no jail.
 pub(crate) fn run(job: &Job, stop: &File, queue: &Arc<Queue>) -> Result<JailReport, SandboxError> {
     let spec = &job.spec;
-    let set_up = |what: &'static str| move |error: io::Error| SandboxError::SetUp(format!("{what}: {error}"));
     let policy = job.toolchain.policy().map_err(set_up("the policy"))?;
     let workspace = workspace::open(&spec.workspace, &spec.directory)?;
-    let lodger =
-        job.users.take().ok_or_else(|| SandboxError::Unavailable("too many jails at once".to_owned()))?;
-    workspace.give(&lodger).map_err(|error| set_up("the workspace")(error.into()))?;
+    let lodger = job.users.take().ok_or_else(too_many)?;
+    give(&workspace, &lodger)?;
     let group = job.groups.create(&spec.name, &spec.limits).map_err(set_up("its control group"))?;
-    let directory = workspace.descriptor().map_err(set_up("the workspace"))?;
-    let mut watch = Watch::new(directory, spec.limits.disk, moment());
-
-    let mut running = Running::start(job, &policy.text, &lodger, &group, queue)?;
-    running.watch(&spec.limits, &group, &mut watch, stop);
-    running.finish(&spec.name);
-    let signs = &mut running.signs;
-    let usage = group.usage();
-    signs.memory_kills = usage.memory_kills;
-    let space = match signs.status {
-        Some(0) => watch.last_look(moment()),
-        _ => watch.exact_look(moment()),
+    let watch = watch(&workspace, spec)?;
+    let making = Making {
+        nsjail: &job.nsjail,
+        policy,
+        group,
+        lodger,
+        memory: spec.limits.memory,
+        workspace: Some(&spec.workspace),
+        turn: Turn::Once,
     };
-    signs.full = space == Space::Full;
-    signs.log = descriptor::read_notebook(&mut running.log);
+    let mut cell = Cell::start(making).map_err(|error| not_spawned(&job.nsjail, &error))?;
+    let mut running = Running::begin(job, &mut cell, queue)?;
+    if let Network::None = spec.network {
+        // It waits in the socket; nothing has to be done between the jail and its program.
+        running.order()?;
+    }
+    let report = running.attend(watch, stop)?;
+    let Cell { group, .. } = cell;
     group.remove().map_err(set_up("its end"))?;
-    workspace.take_back().map_err(|error| set_up("taking back the workspace")(error.into()))?;
+    take_back(&workspace)?;
+    report.tell(job)
+}
 
-    let program = spec.command.first().map(String::as_str).unwrap_or_default();
-    let end = tell(signs, program)?;
-    let used = running.process.used();
-    Ok(JailReport {
-        end,
-        wall: running.wall(),
-        cpu: usage.cpu.unwrap_or(used.cpu),
-        memory_peak: usage.memory_peak.max(used.memory),
-        output_bytes: running.drain.seen(),
-        output_truncated: running.drain.dropped(),
-        policy: policy.hash.clone(),
-    })
+/// The same in a cell that was prepared. What is an error here may be none in a cell of its own, unless
+/// the program began: `Err(None)` is a cell of no use.
+///
+/// # Errors
+/// When there was no jail.
+pub(crate) fn run_in(
+    job: &Job,
+    cell: &mut Cell,
+    stop: &File,
+    queue: &Arc<Queue>,
+) -> Result<JailReport, Option<SandboxError>> {
+    let spec = &job.spec;
+    let workspace = workspace::open(&spec.workspace, &spec.directory)?;
+    give(&workspace, &cell.lodger)?;
+    let watch = watch(&workspace, spec)?;
+    cell.group.limit(&spec.limits).map_err(|_| None)?;
+    let directory = workspace.descriptor().map_err(set_up("the workspace"))?;
+    let tree = enter::tree(&directory).map_err(|_| None)?;
+    let mut running = Running::begin(job, cell, queue)?;
+    running.enter(Some(&tree)).map_err(|error| match error {
+        SandboxError::Unavailable(_) => Some(error),
+        _ => None,
+    })?;
+    drop(tree);
+    running.order()?;
+    let report = running.attend(watch, stop)?;
+    take_back(&workspace)?;
+    Ok(report.tell(job)?)
+}
+
+fn watch(workspace: &Workspace, spec: &JailSpec) -> Result<Watch, SandboxError> {
+    let directory = workspace.descriptor().map_err(set_up("the workspace"))?;
+    Ok(Watch::new(directory, spec.limits.disk, moment()))
+}
+
+pub(crate) fn too_many() -> SandboxError {
+    SandboxError::Unavailable("too many jails at once".to_owned())
+}
+
+fn give(workspace: &Workspace, lodger: &Lodger) -> Result<(), SandboxError> {
+    workspace.give(lodger).map_err(|error| set_up("the workspace")(error.into()))
+}
+
+fn take_back(workspace: &Workspace) -> Result<(), SandboxError> {
+    workspace.take_back().map_err(|error| set_up("taking back the workspace")(error.into()))
+}
+
+fn not_spawned(nsjail: &CString, error: &io::Error) -> SandboxError {
+    let text = format!("nsjail ({}) could not be started: {error}", nsjail.to_string_lossy());
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => SandboxError::Unavailable(text),
+        _ => SandboxError::SetUp(text),
+    }
+}
+
+/// How it went, when nothing is left.
+struct Ended {
+    signs: Signs,
+    report: JailReport,
+}
+
+impl Ended {
+    fn tell(self, job: &Job) -> Result<JailReport, SandboxError> {
+        let program = job.spec.command.first().map(String::as_str).unwrap_or_default();
+        let end = tell(&self.signs, program)?;
+        Ok(JailReport { end, ..self.report })
+    }
 }
 
 /// A jail with something in it.
-struct Running {
-    process: Process,
-    status: File,
-    /// Of a message that came in part.
-    partial: Vec<u8>,
+struct Running<'a> {
+    job: &'a Job,
+    cell: &'a mut Cell,
+    /// Until it is given.
+    order: Option<Order>,
+    /// Whoever serves the door; closes it when dropped.
+    door: Option<Box<dyn Send>>,
     drain: Drain,
-    log: File,
     signs: Signs,
     /// When the program started and ended.
     times: (Option<Instant>, Option<Instant>),
@@ -118,93 +177,102 @@ struct Running {
     late: Option<Duration>,
 }
 
-impl Running {
-    fn start(
-        job: &Job,
-        policy: &str,
-        lodger: &Lodger,
-        group: &Group,
-        queue: &Arc<Queue>,
-    ) -> Result<Self, SandboxError> {
-        Self::spawn(job, policy, lodger, group, queue).map_err(|error| {
-            let nsjail = job.nsjail.to_string_lossy();
-            match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
-                    SandboxError::Unavailable(format!("nsjail ({nsjail}) could not be started: {error}"))
-                }
-                _ => SandboxError::SetUp(format!("nsjail ({nsjail}) could not be started: {error}")),
-            }
+impl<'a> Running<'a> {
+    fn begin(job: &'a Job, cell: &'a mut Cell, queue: &Arc<Queue>) -> Result<Self, SandboxError> {
+        let (order, drain) = write_order(job, &cell.lodger, queue).map_err(set_up("its order"))?;
+        Ok(Self {
+            job,
+            cell,
+            order: Some(order),
+            door: None,
+            drain,
+            signs: Signs::default(),
+            times: (None, None),
+            late: None,
         })
     }
 
-    fn spawn(
-        job: &Job,
-        policy: &str,
-        lodger: &Lodger,
-        group: &Group,
-        queue: &Arc<Queue>,
-    ) -> io::Result<Self> {
-        let spec = &job.spec;
-        let mut command = vec![INIT_PATH.to_owned()];
-        command.extend(spec.command.iter().cloned());
-        let bound = process_bound(&job.groups);
-        let instance = plan::instance(spec, lodger.map(), bound, command, PASSED.to_vec());
-        let text = [policy, &instance.render()].concat();
-
-        let (status, status_in) = descriptor::pipe()?;
-        let (stdout, stdout_in) = descriptor::pipe()?;
-        let (stderr, stderr_in) = descriptor::pipe()?;
-        for pipe in [&stdout_in, &stderr_in] {
-            descriptor::give(pipe, lodger.user(), lodger.group())?;
+    fn order(&mut self) -> Result<(), SandboxError> {
+        let Some(order) = self.order.take() else { return Ok(()) };
+        match self.cell.first.give(&order) {
+            // Nobody is there any more; the log says why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            given => given.map_err(set_up("its order")),
         }
-        let (log, log_in) = descriptor::notebook(c"log")?;
-        let null = File::open("/dev/null")?;
-        let stdin = match spec.stdin.is_empty() {
-            true => null.try_clone()?.into(),
-            false => descriptor::constant(c"stdin", &spec.stdin)?,
-        };
-        let start = Start {
-            command: vec![job.nsjail.clone(), c"--config".to_owned(), CString::new(CONFIGURATION)?],
-            descriptors: vec![
-                null.into(),
-                log_in.try_clone()?,
-                log_in,
-                status_in,
-                stdin,
-                stdout_in,
-                stderr_in,
-                descriptor::constant(c"configuration", text.as_bytes())?,
-            ],
-            entrance: group.entrance()?,
-        };
-        let process = start.spawn()?;
-        let drain = Drain::new(stdout, stderr, Arc::clone(queue), spec.limits.output);
-        let signs = Signs::default();
-        Ok(Self { process, status, partial: Vec::new(), drain, log, signs, times: (None, None), late: None })
     }
 
-    /// Until nsjail has ended by itself, or there is a reason to end it.
-    fn watch(&mut self, limits: &domain::limits::Limits, group: &Group, watch: &mut Watch, stop: &File) {
+    /// Brings the workspace, if it is not there, and opens the door, if there is to be one.
+    fn enter(&mut self, tree: Option<&std::os::fd::OwnedFd>) -> Result<(), SandboxError> {
+        let Some(process) = self.cell.inside() else { return Ok(()) };
+        let address = match (&self.job.spec.network, DOOR) {
+            (Network::Door(_), SocketAddr::V4(address)) => Some(address),
+            _ => None,
+        };
+        let errand = Errand { process, tree, door: address };
+        let listener = errand.run().map_err(set_up("entering the jail"))?;
+        if let (Network::Door(door), Some(listener)) = (&self.job.spec.network, listener) {
+            let refused = |error| SandboxError::Unavailable(format!("nobody serves its door: {error}"));
+            self.door = Some(door.open(listener).map_err(refused)?);
+        }
+        Ok(())
+    }
+
+    /// From the order to the end, and a little further: nothing is left when this returns.
+    fn attend(mut self, mut watch: Watch, stop: &File) -> Result<Ended, SandboxError> {
+        let watched = self.watch(&mut watch, stop);
+        self.finish();
+        // Nobody is left who could knock.
+        self.door = None;
+        watched?;
+        let usage = self.cell.group.usage();
+        let used = self.cell.used();
+        let mut signs = self.signs;
+        signs.memory_kills = usage.memory_kills;
+        let space = match signs.status {
+            Some(0) => watch.last_look(),
+            _ => watch.exact_look(),
+        };
+        signs.full = space == Space::Full;
+        if signs.status.is_none() {
+            signs.log = self.cell.log();
+        }
+        let wall = match self.times {
+            (Some(started), Some(ended)) => ended.saturating_duration_since(started),
+            _ => Duration::ZERO,
+        };
+        let report = JailReport {
+            end: ports::sandbox::JailEnd::Cancelled,
+            wall,
+            cpu: usage.cpu.unwrap_or(used.cpu),
+            memory_peak: usage.memory_peak.max(used.memory),
+            output_bytes: self.drain.seen(),
+            output_truncated: self.drain.dropped(),
+            policy: self.cell.policy.hash.clone(),
+        };
+        Ok(Ended { signs, report })
+    }
+
+    /// Until the jail is over by itself, or there is a reason to end it.
+    fn watch(&mut self, watch: &mut Watch, stop: &File) -> Result<(), SandboxError> {
+        let limits = &self.job.spec.limits;
         let begun = moment();
-        let mut nudge = NUDGE[0];
         loop {
             let now = moment();
-            self.read_status(now);
+            while let Some(said) = self.cell.first.hear() {
+                self.heard(said, now)?;
+            }
             let deadline = match self.times {
                 (_, Some(ended)) => ended + WIND_UP,
                 (Some(started), None) => started + limits.timeout,
                 (None, None) => begun + SET_UP,
             };
-            if self.process.has_ended() || (self.times.1.is_some() && now >= deadline) {
-                return;
-            }
             let mut wake = deadline;
             if self.times.1.is_some() {
-                self.process.nudge();
-                wake = wake.min(now + nudge);
-                nudge = NUDGE[1];
+                if self.cell.inside().is_none() || self.cell.is_empty() || now >= deadline {
+                    return Ok(());
+                }
             } else {
-                if watch.next() <= now && watch.look(now, || group.members()) == Space::Full {
+                if watch.next() <= now && watch.look(now, self.cell.group.census()) == Space::Full {
                     self.signs.cut = Some(Cut::DiskFull);
                 }
                 if self.drain.seen() > limits.output.saturating_mul(OUTPUT_FACTOR) {
@@ -216,11 +284,14 @@ impl Running {
                 }
                 wake = wake.min(watch.next());
             }
+            if self.cell.has_ended() {
+                return Ok(());
+            }
             if self.wait(wake.saturating_duration_since(now), stop) && self.times.1.is_none() {
                 self.signs.cut = Some(Cut::Cancelled);
             }
             if self.signs.cut.is_some() {
-                return;
+                return Ok(());
             }
         }
     }
@@ -231,11 +302,12 @@ impl Running {
         let timeout = PollTimeout::try_from(most + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         let mut polled = vec![
             PollFd::new(stop.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.process.descriptor().as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.cell.jailer().as_fd(), PollFlags::POLLIN),
         ];
-        // After the program's end its status pipe says nothing more, but that it was closed.
-        if self.times.1.is_none() && self.signs.not_executed.is_none() {
-            polled.push(PollFd::new(self.status.as_fd(), PollFlags::POLLIN));
+        // After the program's end there is only one more thing to wait for.
+        match self.cell.inside().filter(|_| self.times.1.is_some()) {
+            Some(inside) => polled.push(PollFd::new(inside.as_fd(), PollFlags::POLLIN)),
+            None => polled.push(PollFd::new(self.cell.first.as_fd(), PollFlags::POLLIN)),
         }
         polled.extend(self.drain.pipes().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
         match poll(&mut polled, timeout) {
@@ -248,55 +320,83 @@ impl Running {
         stop
     }
 
-    /// Reads what the first process says.
-    fn read_status(&mut self, now: Instant) {
-        let mut buffer = [0; 64];
-        while let Ok(count @ 1..) = self.status.read(&mut buffer) {
-            self.partial.extend_from_slice(&buffer[..count]);
-        }
-        while let Some((&[letter, a, b, c, d], rest)) = self.partial.split_first_chunk() {
-            let number = i32::from_ne_bytes([a, b, c, d]);
-            match letter {
-                b'S' => {
-                    self.signs.started = true;
-                    self.times.0 = Some(now);
-                }
-                b'X' => self.signs.not_executed = Some(number),
-                b'E' => {
-                    self.signs.status = Some(number);
-                    self.times.1 = Some(now);
-                }
-                _ => tracing::error!("the first process of a jail wrote {letter}"),
+    fn heard(&mut self, said: Said, now: Instant) -> Result<(), SandboxError> {
+        match said {
+            Said::Ready(pid) => self.ready(pid)?,
+            Said::NotEntered(error) => {
+                let why = io::Error::from_raw_os_error(error);
+                let directory = self.job.spec.directory.display();
+                return Err(SandboxError::Refused(format!(
+                    "the directory `{directory}` of the workspace: {why}"
+                )));
             }
-            self.partial = rest.to_vec();
+            Said::Started => {
+                self.signs.started = true;
+                self.times.0 = Some(now);
+            }
+            Said::NotStarted(error) => self.signs.not_executed = Some(error),
+            Said::Ended(status) => {
+                self.signs.status = Some(status);
+                self.times.1 = Some(now);
+            }
         }
+        Ok(())
+    }
+
+    fn ready(&mut self, pid: Pid) -> Result<(), SandboxError> {
+        // A jail that is over this soon has said, or will not say, why.
+        if self.cell.meet(pid).is_ok() && self.order.is_some() {
+            self.enter(None)?;
+            self.order()?;
+        }
+        Ok(())
     }
 
     /// Ends what is left and takes the last output: everybody who could write is gone, so what is in
     /// the pipes is all there is.
-    fn finish(&mut self, name: &str) {
+    fn finish(&mut self) {
         let before = moment();
-        self.process.end();
+        self.cell.end();
         let now = moment();
         if let Some(late) = self.late {
+            let name = &self.job.spec.name;
             let (late, took) = (late.as_millis(), now.saturating_duration_since(before).as_millis());
             tracing::info!(
-                jail.name = name,
+                jail.name = name.as_str(),
                 jail.late_ms = u64::try_from(late).unwrap_or(u64::MAX),
                 "jail {name} was ended {late} ms after its time was up, and was gone {took} ms later"
             );
         }
-        self.read_status(now);
+        while let Some(said) = self.cell.first.hear() {
+            // What could go wrong now went wrong before.
+            let _ = self.heard(said, now);
+        }
         while self.drain.take() {}
         self.times.1.get_or_insert(now);
     }
+}
 
-    fn wall(&self) -> Duration {
-        match self.times {
-            (Some(started), Some(ended)) => ended.saturating_duration_since(started),
-            _ => Duration::ZERO,
-        }
+fn write_order(job: &Job, lodger: &Lodger, queue: &Arc<Queue>) -> io::Result<(Order, Drain)> {
+    let spec = &job.spec;
+    let (stdout, stdout_in) = descriptor::pipe()?;
+    let (stderr, stderr_in) = descriptor::pipe()?;
+    for pipe in [&stdout_in, &stderr_in] {
+        descriptor::give(pipe, lodger.user(), lodger.group())?;
     }
+    let stdin = match spec.stdin.is_empty() {
+        true => File::open("/dev/null")?.into(),
+        false => descriptor::constant(c"stdin", &spec.stdin)?,
+    };
+    let order = Order::write(Wish {
+        directory: &plan::inside(&spec.directory),
+        command: &spec.command,
+        env: &ENV,
+        more_env: &spec.env,
+        limits: &plan::rlimits(&spec.limits, process_bound(&job.groups)),
+        seconds: plan::net_seconds(&spec.limits),
+        standard: [stdin, stdout_in, stderr_in],
+    })?;
+    Ok((order, Drain::new(stdout, stderr, Arc::clone(queue), spec.limits.output)))
 }
 
 /// Without a control group for it, the kernel's own count must do.

@@ -66,6 +66,12 @@ fn quota(limits: &Limits) -> u64 {
     (u64::from(limits.cpu_millis) * PERIOD_MICROS / 1000).max(1000)
 }
 
+/// The most memory is counted from what is used now.
+pub(super) fn forget_peak(trees: &[(Controller, PathBuf)]) -> io::Result<()> {
+    let mut memory = trees.iter().filter(|(controller, _)| *controller == Controller::Memory);
+    memory.try_for_each(|(_, tree)| write(tree, "memory.max_usage_in_bytes", &0))
+}
+
 pub(super) fn usage(trees: &[(Controller, PathBuf)]) -> Usage {
     let tree =
         |wanted| trees.iter().find(|(controller, _)| *controller == wanted).map(|(_, tree)| tree.as_path());

@@ -1,7 +1,7 @@
 //! Control groups of version 2: one tree (Documentation/admin-guide/cgroup-v2.rst of the kernel).
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -100,6 +100,20 @@ pub(super) fn limit(home: &Path, controllers: &[Controller], limits: &Limits) ->
 
 fn quota(limits: &Limits) -> String {
     format!("{} {PERIOD_MICROS}", (u64::from(limits.cpu_millis) * PERIOD_MICROS / 1000).max(1000))
+}
+
+/// The most memory from now on, as seen by whoever reads this file. Linux 6.12 and later.
+pub(super) fn forget_peak(home: &Path) -> io::Result<File> {
+    let mut file = File::options().read(true).write(true).open(home.join("memory.peak"))?;
+    file.write_all(b"reset")?;
+    Ok(file)
+}
+
+pub(super) fn peak(mut file: &File) -> Option<u64> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 pub(super) fn usage(home: &Path) -> Usage {

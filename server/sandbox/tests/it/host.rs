@@ -113,6 +113,7 @@ async fn an_ordinary_user_gets_a_sandbox_too() {
     #[expect(clippy::disallowed_methods, reason = "another user is another process")]
     let mut command = Command::new(&program);
     command.args([
+        "door::",
         "ends::",
         "inside::",
         "probe::",

@@ -6,6 +6,7 @@ mod heard;
 mod jail;
 mod probe;
 
+mod door;
 mod ends;
 mod host;
 mod inside;

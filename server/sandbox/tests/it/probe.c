@@ -4,6 +4,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
@@ -166,14 +169,39 @@ static int reach(int family, int kind, const char *address, int port) {
     return connect(descriptor, (struct sockaddr *)&to, offsetof(struct sockaddr_un, sun_path) + 1 + strlen(address));
 }
 
+static int add_route(void) {
+    struct {
+        struct nlmsghdr head;
+        struct rtmsg route;
+    } ask = {{.nlmsg_len = sizeof ask, .nlmsg_type = RTM_NEWROUTE, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE},
+             {.rtm_family = AF_INET, .rtm_table = RT_TABLE_MAIN, .rtm_type = RTN_UNICAST}};
+    char answer[4096];
+    int descriptor = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+    if (descriptor < 0 || send(descriptor, &ask, sizeof ask, 0) < 0 || recv(descriptor, answer, sizeof answer, 0) < 0)
+        return -1;
+    errno = -((struct nlmsgerr *)NLMSG_DATA((struct nlmsghdr *)answer))->error;
+    return errno ? -1 : 0;
+}
+
 static void network(int port, const char *abstract) {
     TRY("tcp-out", reach(AF_INET, SOCK_STREAM, "192.0.2.1", 80));
     TRY("udp-out", reach(AF_INET, SOCK_DGRAM, "192.0.2.1", 53));
     TRY("tcp-metadata", reach(AF_INET, SOCK_STREAM, "169.254.169.254", 80));
+    TRY("tcp-private", reach(AF_INET, SOCK_STREAM, "10.0.0.1", 80));
+    TRY("udp-broadcast", reach(AF_INET, SOCK_DGRAM, "255.255.255.255", 67));
+    TRY("udp-multicast", reach(AF_INET, SOCK_DGRAM, "224.0.0.251", 5353));
     TRY("tcp6-out", reach(AF_INET6, SOCK_STREAM, "2001:db8::1", 80));
     TRY("udp6-out", reach(AF_INET6, SOCK_DGRAM, "2001:db8::1", 53));
-    TRY("tcp-host-loopback", reach(AF_INET, SOCK_STREAM, "127.0.0.1", port));
+    TRY("tcp6-loopback", reach(AF_INET6, SOCK_STREAM, "::1", 8080));
+    TRY("tcp-loopback-other", reach(AF_INET, SOCK_STREAM, "127.0.0.1", port));
+    TRY("tcp-door", reach(AF_INET, SOCK_STREAM, "127.0.0.1", 8080));
+    TRY("icmp", socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP));
     TRY("unix-host-abstract", reach(AF_UNIX, SOCK_STREAM, abstract, 0));
+    TRY("netlink-add-route", add_route());
+    struct addrinfo *found;
+    int answer = getaddrinfo("example.com", "80", 0, &found);
+    printf("name-server %s\n", answer == EAI_NONAME ? "EAI_NONAME" : answer == 0 ? "ok" : gai_strerror(answer));
+    fflush(stdout);
 }
 
 /* Memory until there is no more. */

@@ -41,7 +41,7 @@ async fn table(arguments: &[&str]) -> Ran {
 }
 
 #[track_caller]
-fn compare(found: &str, expect: &str) {
+pub(crate) fn compare(found: &str, expect: &str) {
     let words = |text: &str| -> Vec<String> {
         let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
         lines.filter(|line| !line.is_empty()).collect()
@@ -145,23 +145,40 @@ async fn every_call_gets_its_answer() {
     compare(&found, &[portable, machine].concat());
 }
 
+/// What becomes of each attempt to reach something, wherever there is only a loopback interface.
+pub(crate) const NO_NETWORK: &str = "
+    tcp-out ENETUNREACH
+    udp-out ENETUNREACH
+    tcp-metadata ENETUNREACH
+    tcp-private ENETUNREACH
+    udp-broadcast ENETUNREACH
+    udp-multicast ENETUNREACH
+    tcp6-out ENETUNREACH
+    udp6-out ENETUNREACH
+    tcp6-loopback ECONNREFUSED
+    tcp-loopback-other ECONNREFUSED
+    icmp EACCES
+    unix-host-abstract ECONNREFUSED
+    netlink-add-route EPERM
+    name-server EAI_NONAME
+    ";
+
+/// Runs the attempts, with servers on the host that must not be reached, and says what they found.
+pub(crate) async fn network(change: impl FnOnce(JailSpec) -> JailSpec) -> String {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = tcp.local_addr().unwrap().port();
+    let name = format!("spellbook-test-{}-{port}", std::process::id());
+    let _unix = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let place = Place::new();
+    let ran = place.run(change(spec(&place, &["network", &port.to_string(), &name]))).await;
+    ran.ended(&JailEnd::Exited(0));
+    ran.stdout
+}
+
 #[tokio::test]
 async fn nothing_answers_on_any_network() {
-    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = tcp.local_addr().unwrap().port().to_string();
-    let name = format!("spellbook-test-{}", std::process::id());
-    let _unix = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-    let found = table(&["network", &port, &name]).await.stdout;
-    compare(
-        &found,
-        "tcp-out ENETUNREACH
-         udp-out ENETUNREACH
-         tcp-metadata ENETUNREACH
-         tcp6-out ENETUNREACH
-         udp6-out ENETUNREACH
-         tcp-host-loopback ECONNREFUSED
-         unix-host-abstract ECONNREFUSED",
-    );
+    let found = network(|spec| spec).await;
+    compare(&found, &[NO_NETWORK, "tcp-door ECONNREFUSED"].concat());
 }
 
 #[tokio::test]
