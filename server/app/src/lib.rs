@@ -15,6 +15,7 @@ pub mod wiring;
 
 mod demo;
 mod hook;
+mod listener;
 mod loops;
 mod smart_http;
 mod upkeep;

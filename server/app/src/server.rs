@@ -19,6 +19,7 @@ use web::Doors;
 
 use crate::config::Config;
 use crate::hook::HookSocket;
+use crate::listener::{self, Bounds};
 use crate::loops::{self, Running};
 use crate::smart_http::GitBackend;
 use crate::upkeep;
@@ -95,14 +96,7 @@ impl Server {
         };
         recover(running, place.worker, slots);
         let doors = doors(&plan, &world, backend, address, &stop);
-        let router = web::router(doors).into_make_service_with_connect_info::<SocketAddr>();
-        let closing = stop.clone();
-        tasks.spawn(async move {
-            let serving = axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned());
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the listener ended");
-            }
-        });
+        tasks.spawn(listener::serve(listener, web::router(doors), Bounds::usual(), stop.clone()));
         Ok(Self { address, world, sign_in, gateway, _place: place, tasks, stop })
     }
 
