@@ -20,7 +20,7 @@ fn refs(fixture: &Fixture, directory: &std::path::Path) -> String {
 }
 
 /// Everything that can happen to a remote, each time compared with it.
-async fn follow(fixture: &Fixture, remote: &ports::source::Remote) {
+pub(crate) async fn follow(fixture: &Fixture, remote: &ports::source::Remote) {
     let same = || assert_eq!(refs(fixture, &fixture.mirror()), refs(fixture, &fixture.work));
     let fetch = async || fixture.git.fetch(REPOSITORY, remote).await.unwrap();
     let updated = Fetched::Updated { default_branch: Some(branch("main")) };
@@ -63,11 +63,16 @@ async fn a_directory_is_followed() {
 
 /// A server of its own over the working copy's repository, as if it were somebody else's.
 async fn served(fixture: &Fixture, change: impl FnOnce(&mut Door)) -> (String, git::Git) {
-    let theirs = git::Git::open(git::Config::new(fixture.path("theirs"))).unwrap();
-    std::os::unix::fs::symlink(fixture.work.join(".git"), theirs.path(REPOSITORY)).unwrap();
-    let mut door = Door { backend: theirs.http(), ..Door::to(fixture) };
+    let (mut door, theirs) = theirs(fixture);
     change(&mut door);
     (address_of(door.open().await), theirs)
+}
+
+/// The door of that server, still closed.
+pub(crate) fn theirs(fixture: &Fixture) -> (Door, git::Git) {
+    let theirs = git::Git::open(git::Config::new(fixture.path("theirs"))).unwrap();
+    std::os::unix::fs::symlink(fixture.work.join(".git"), theirs.path(REPOSITORY)).unwrap();
+    (Door { backend: theirs.http(), ..Door::to(fixture) }, theirs)
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod fixture;
 
 mod fetch;
 mod hostile_remotes;
+mod https;
 mod quarantine;
 mod reads;
 mod serve;

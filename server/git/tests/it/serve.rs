@@ -41,9 +41,13 @@ impl Door {
     pub(crate) async fn open(self) -> SocketAddr {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = axum::Router::new().fallback(answer).with_state(self);
+        let app = self.router();
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         address
+    }
+
+    pub(crate) fn router(self) -> axum::Router {
+        axum::Router::new().fallback(answer).with_state(self)
     }
 }
 
