@@ -205,13 +205,9 @@ pub(crate) async fn create(
 pub(crate) async fn merge(
     Maintainer(principal): Maintainer,
     State(server): State<Arc<Server>>,
-    Path((owner, name, number)): Path<(String, String, String)>,
+    Path(address): Path<(String, String, String)>,
 ) -> Result<axum::Json<ProposalJson>, Problem> {
-    let repository = server.repository(&owner, &name).await?;
-    let number = find(&server, &repository, &number).await?.number;
-    let merged =
-        engine::proposals::merge(server.world(), repository.id, number, &principal.account.name).await?;
-    Ok(axum::Json(ProposalJson::from(&merged)))
+    settle(&server, address, Settlement::Merge, &principal.account.name).await
 }
 
 /// Declines a proposal.
@@ -224,13 +220,31 @@ pub(crate) async fn merge(
 pub(crate) async fn close(
     Maintainer(principal): Maintainer,
     State(server): State<Arc<Server>>,
-    Path((owner, name, number)): Path<(String, String, String)>,
+    Path(address): Path<(String, String, String)>,
+) -> Result<axum::Json<ProposalJson>, Problem> {
+    settle(&server, address, Settlement::Close, &principal.account.name).await
+}
+
+/// How somebody ends a proposal.
+#[derive(Clone, Copy)]
+enum Settlement {
+    Merge,
+    Close,
+}
+
+async fn settle(
+    server: &Server,
+    (owner, name, number): (String, String, String),
+    how: Settlement,
+    by: &str,
 ) -> Result<axum::Json<ProposalJson>, Problem> {
     let repository = server.repository(&owner, &name).await?;
-    let number = find(&server, &repository, &number).await?.number;
-    let closed =
-        engine::proposals::close(server.world(), repository.id, number, &principal.account.name).await?;
-    Ok(axum::Json(ProposalJson::from(&closed)))
+    let number = find(server, &repository, &number).await?.number;
+    let settled = match how {
+        Settlement::Merge => engine::proposals::merge(server.world(), repository.id, number, by).await?,
+        Settlement::Close => engine::proposals::close(server.world(), repository.id, number, by).await?,
+    };
+    Ok(axum::Json(ProposalJson::from(&settled)))
 }
 
 async fn find(server: &Server, repository: &Repository, number: &str) -> Result<Proposal, Problem> {
