@@ -85,6 +85,12 @@ pub(crate) trait Read: Sized {
     fn read(node: &Node, place: Place, reader: &mut Reader<'_>) -> Option<Self>;
 }
 
+/// A map that can say which of its keys are written.
+pub(crate) trait Written {
+    /// Every key, and where its value stands.
+    fn written(&self) -> Vec<(&'static str, Option<Place>)>;
+}
+
 /// A step from a value to one inside it.
 #[derive(Debug, Clone)]
 enum Step {
@@ -307,10 +313,10 @@ macro_rules! object {
             /// The keys.
             pub(crate) const KEYS: &'static [&'static str] = &[$($crate::read::plain(stringify!($field))),*];
             const NEEDED: &'static [&'static str] = &[$($(stringify!($need)),*)?];
+        }
 
-            /// Every key, and where its value stands.
-            #[allow(dead_code, reason = "not every map is asked which of its keys are written")]
-            pub(crate) fn written(&self) -> Vec<(&'static str, Option<$crate::read::Place>)> {
+        impl $crate::read::Written for $name {
+            fn written(&self) -> Vec<(&'static str, Option<$crate::read::Place>)> {
                 vec![$(($crate::read::plain(stringify!($field)), self.$field.place())),*]
             }
         }

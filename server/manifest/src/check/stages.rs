@@ -19,7 +19,7 @@ use crate::model::{
 use crate::raw::daemon::Daemon;
 use crate::raw::scalar::{Any, Identifier, Line, Named, Templated, TemplatedJson, Text};
 use crate::raw::stage::{self as raw, StageType, Tool};
-use crate::read::{Place, Slot};
+use crate::read::{Place, Slot, Written};
 use crate::suggest::{did_you_mean, quoted};
 
 /// The most stages of a daemon, inner ones counted.
