@@ -165,7 +165,7 @@ fn without_mark(text: &str) -> &str {
 fn tree(text: &str, path: &str, report: &mut Report) -> Option<yaml::Node> {
     yaml::parse(text)
         .map_err(|error| {
-            let problem = Problem::error(error.code, error.message);
+            let problem = Problem::error(error.code, error.message).maybe_help(error.help.map(str::to_owned));
             report.push(problem, |problem| problem.at(path, text, error.span, String::new()));
         })
         .ok()

@@ -78,7 +78,7 @@ fn frame<'a>(diagnostic: &'a Diagnostic, sources: &'a dyn Sources) -> Vec<Group<
             title.element(snippet)
         }
         None => {
-            let group = title.element(Origin::path(diagnostic.file.as_str()));
+            let group = title.element(place(diagnostic));
             match &diagnostic.expected {
                 Some(expected) => group.element(Level::NOTE.message(format!("expected {expected}"))),
                 None => group,
@@ -89,6 +89,16 @@ fn frame<'a>(diagnostic: &'a Diagnostic, sources: &'a dyn Sources) -> Vec<Group<
         group = group.element(Level::HELP.message(help.as_str()));
     }
     vec![group]
+}
+
+/// Where it is, without a frame: the line is too long to be shown, or it is about the file as a whole.
+fn place(diagnostic: &Diagnostic) -> Origin<'_> {
+    let path = Origin::path(diagnostic.file.as_str());
+    let narrow = |number: u32| usize::try_from(number).unwrap_or(1);
+    if diagnostic.span.start == 0 {
+        return path;
+    }
+    path.line(narrow(diagnostic.line)).char_column(narrow(diagnostic.column))
 }
 
 /// The lines that a frame shows. Only they are given to the renderer, which would otherwise walk the

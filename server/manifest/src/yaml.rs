@@ -1,14 +1,16 @@
 //! YAML into a tree in which every value and every key knows its place. The only module that knows the
 //! YAML library.
 
+mod refusal;
+
 use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value as Json};
 use serde_saphyr::options::DuplicateKeyPolicy;
-use serde_saphyr::{Error, Location, MergeKeyPolicy, Spanned};
+use serde_saphyr::{Location, MergeKeyPolicy, Spanned};
 
-use crate::codes::{self, Code};
+pub(crate) use refusal::YamlError;
 
 /// The largest file that is read, bytes.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
@@ -16,6 +18,10 @@ pub(crate) const MAX_BYTES: usize = 1 << 20;
 pub(crate) const MAX_DEPTH: usize = 48;
 /// The most values in one file.
 const MAX_NODES: usize = 50_000;
+/// The most aliases in one file.
+const MAX_ALIASES: usize = 200;
+/// The most values that aliases repeat.
+const MAX_REPEATED: usize = 20_000;
 
 /// A value of the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,14 +48,6 @@ pub(crate) struct Entry {
     pub(crate) value: Node,
 }
 
-/// Why there is no tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct YamlError {
-    pub(crate) code: &'static Code,
-    pub(crate) message: String,
-    pub(crate) span: Range<usize>,
-}
-
 /// Parses one YAML 1.2 document: only `true` and `false` are truth values, `on` is a text, numbers with
 /// leading zeros are texts. Keys that stand twice are kept; the reader reports them.
 ///
@@ -68,13 +66,19 @@ pub(crate) fn parse(source: &str) -> Result<Node, YamlError> {
         budget: serde_saphyr::budget! {
             // The second is refused by name.
             max_documents: 2,
-            max_aliases: 200,
+            max_aliases: MAX_ALIASES,
+            enforce_alias_anchor_ratio: false,
             max_nodes: MAX_NODES,
             max_depth: MAX_DEPTH,
+            // A value is kept once for each anchor around it.
+            max_recorded_anchor_events: 2 * MAX_NODES,
+            // The scanner looks up to 1,024 characters ahead; the depth of what was read is to be refused first.
+            flow_nesting_limit: 2_048,
         },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 20_000 },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPEATED },
     };
-    serde_saphyr::from_str_with_options::<Node>(source, options).map_err(|error| refused(source, &error))
+    serde_saphyr::from_str_with_options::<Node>(source, options)
+        .map_err(|error| refusal::refused(source, &error))
 }
 
 impl Node {
@@ -179,58 +183,4 @@ fn span(location: &Location) -> Range<usize> {
     let offset = |bytes: Option<u64>| bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
     let start = offset(place.byte_offset());
     start..start + offset(place.byte_len())
-}
-
-/// Where an error is. Errors of the scanner know line and column, but no bytes.
-fn error_span(source: &str, location: &Location) -> Range<usize> {
-    if location.span().byte_offset().is_some() {
-        return span(location);
-    }
-    let narrow = |number: u64| usize::try_from(number).unwrap_or(1).max(1) - 1;
-    let (line, column) = (narrow(location.line()), narrow(location.column()));
-    let start: usize = source.split_inclusive('\n').take(line).map(str::len).sum();
-    let rest = source[start..].split('\n').next().unwrap_or_default();
-    let offset = rest.char_indices().nth(column).map_or(rest.len(), |(offset, _)| offset);
-    start + offset..start + offset
-}
-
-/// The library's error in this project's words.
-fn refused(source: &str, error: &Error) -> YamlError {
-    let error = error.without_snippet();
-    let span = error.location().map_or(0..0, |location| error_span(source, &location));
-    let (code, message) = match error {
-        Error::Budget { .. }
-        | Error::AliasReplayLimitExceeded { .. }
-        | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. }
-        | Error::AliasReplayCounterOverflow { .. } => (
-            &codes::YAML_BOUNDS,
-            format!(
-                "the file is too deep or too large: at most {MAX_DEPTH} levels, {MAX_NODES} values and 200 aliases"
-            ),
-        ),
-        Error::MultipleDocuments { .. } => {
-            (&codes::YAML_FEATURE, "the file holds more than one YAML document".to_owned())
-        }
-        Error::MergeKeyNotAllowed { .. } => {
-            (&codes::YAML_FEATURE, "merge keys (`<<`) are not understood".to_owned())
-        }
-        Error::UnsupportedTag { .. } => (&codes::YAML_FEATURE, "tags (`!…`) are not understood".to_owned()),
-        Error::RecursiveReferencesRequireWeakTypes { .. } => {
-            (&codes::YAML_FEATURE, "an alias stands inside its own anchor".to_owned())
-        }
-        other => (&codes::YAML_SYNTAX, first_line(&other.to_string())),
-    };
-    YamlError { code, message, span: clamped(source, span) }
-}
-
-fn first_line(message: &str) -> String {
-    let line = message.lines().next().unwrap_or_default();
-    // The library repeats the place, which the diagnostic has already.
-    line.split(" at line ").next().unwrap_or_default().chars().take(200).collect()
-}
-
-fn clamped(source: &str, span: Range<usize>) -> Range<usize> {
-    let start = span.start.min(source.len());
-    start..span.end.clamp(start, source.len())
 }
