@@ -73,7 +73,7 @@ codes! {
         "The number is too small or too large.",
         "temperature: 3\n";
     MISPLACED_KEY = "SB0107", "key of another type",
-        "The key exists, but not for a stage or trigger of this type.",
+        "The key exists, but not for a stage or trigger of this type. `foreach` and `daemon` have no `retry`: the stages inside have it, because what has succeeded is not done again.",
         "- name: Test\n  type: script\n  script: npm test\n  request: { url: https://example.org }\n";
     KEYS_EXCLUDE = "SB0108", "keys exclude one another",
         "Two keys say the same in different ways. Keep one.",

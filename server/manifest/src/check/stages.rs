@@ -517,7 +517,11 @@ impl Check<'_> {
                     &codes::MISPLACED_KEY,
                     format!("`{key}` does not belong to a `{word}` stage"),
                 );
-                self.reader.report(problem.help(format!("its keys are {}", keys.join(", "))), place);
+                let help = match key {
+                    "retry" => retry_elsewhere(kind),
+                    _ => format!("its keys are {}", keys.join(", ")),
+                };
+                self.reader.report(problem.help(help), place);
             }
         }
         let near = raw.name.place().unwrap_or(place);
@@ -580,6 +584,12 @@ fn callee(text: &str) -> Result<Callee, NameError> {
         Some(id) => DaemonId::parse(id).map(Callee::Sibling),
         None => text.parse().map(Callee::Address),
     }
+}
+
+/// Where a `retry` belongs that a stage as a whole cannot have.
+fn retry_elsewhere(kind: StageType) -> String {
+    let owner = if kind == StageType::Daemon { "of the called daemon" } else { "inside it" };
+    format!("give `retry` to the stages {owner}")
 }
 
 /// The program and its options: one text is split at spaces, a list is taken as it is.

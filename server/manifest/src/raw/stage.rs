@@ -36,7 +36,8 @@ object! {
         /// Its own time limit, within the run's.
         #[schemars(example = json!("5m"))]
         timeout: Time,
-        /// How often it is tried again when it fails: a number, or a map.
+        /// How often it is tried again when it fails: a number, or a map. In `foreach` and `parallel` the
+        /// stages inside have it, with `daemon` those of the called daemon.
         #[schemars(example = json!({ "limit": 3, "backoff": { "duration": "1s", "factor": 2, "max_duration": "30s" } }))]
         retry: Retry,
         /// Whether the run goes on when it fails.
@@ -219,7 +220,14 @@ impl StageType {
             Self::Daemon => vec!["uses", "inputs"],
             Self::Foreach | Self::Parallel => vec!["items", "as", "limit", "stages"],
         };
-        COMMON.into_iter().chain(own).collect()
+        let common = COMMON.into_iter().filter(|key| *key != "retry" || self.is_tried_whole());
+        common.chain(own).collect()
+    }
+
+    /// Whether the stage can be tried again as a whole. What runs inside `foreach` is recorded stage by
+    /// stage, and a daemon that was called has ended: there each stage has a `retry` of its own.
+    pub(crate) fn is_tried_whole(self) -> bool {
+        !matches!(self, Self::Daemon | Self::Foreach | Self::Parallel)
     }
 
     /// The keys that it must have.
