@@ -138,7 +138,7 @@ codes! {
         "With a limit of zero nothing can run.",
         "limits: { memory: 0B }\n";
     BAD_HOST = "SB0404", "not a host",
-        "Hosts are names (`api.snyk.io`, `*.example.org`), with a port if it is not 443 (`example.org:8443`); no scheme, no path, no address of a machine.",
+        "Hosts are names (`api.snyk.io`, `*.example.org`), with a port if it is not 443 (`example.org:8443`); no scheme and no path. An address is written plainly: `192.168.1.7:8443`, `[fd00::7]:8443`.",
         "permissions: { network: { allowed: [\"https://api.snyk.io/v1\"] } }\n";
     UNKNOWN_NETWORK_SET = "SB0405", "unknown set of hosts",
         "A word without a dot names a set of hosts. This one is not known, and opens nothing unless the operator defines it.",
@@ -158,6 +158,9 @@ codes! {
     NEEDS_WRITE = "SB0410", "outcome needs a permission",
         "This outcome pushes to the repository and needs `permissions.contents: write`.",
         "outcomes:\n  - push-to-pull-request-branch: {}\n";
+    NEAR_HOST = "SB0411", "host that may be closed",
+        "The address of a machine, a name without a dot, or `localhost`. The server reaches private addresses and itself only where its operator's `allow_private` names host and port; elsewhere the call fails.",
+        "permissions: { network: { allowed: [\"127.0.0.1:8080\"] } }\n";
 
     // What it does.
     STAGE_COUNT = "SB0501", "no stages, or too many",

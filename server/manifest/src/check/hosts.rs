@@ -1,5 +1,7 @@
 //! Hosts, addresses and headers: what the server or a sandbox may talk to.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use super::Check;
 use crate::codes;
 use crate::diagnostic::Problem;
@@ -31,11 +33,9 @@ impl Check<'_> {
     pub(super) fn hosts(&mut self, list: Option<&[Slot<Line>]>) -> Vec<String> {
         let mut hosts = Vec::new();
         for (Line(host), place) in list.unwrap_or_default().iter().filter_map(Slot::found) {
-            if host.contains(['.', ':', '/', '*']) || host == "localhost" {
-                if let Err(reason) = host_pattern(host) {
-                    let problem = Problem::error(&codes::BAD_HOST, format!("{} {reason}", quoted(host)));
-                    let help = bare_host(host).map(|bare| format!("write `{bare}`"));
-                    self.reader.report(problem.maybe_help(help), place);
+            if host.contains(['.', ':', '/', '*']) || host.eq_ignore_ascii_case("localhost") {
+                if let Some(problem) = host_fault(host) {
+                    self.reader.report(problem, place);
                 }
             } else if !NETWORK_SETS.contains(&host.as_str()) {
                 let message = format!("there is no set of hosts called {}", quoted(host));
@@ -56,11 +56,13 @@ impl Check<'_> {
         }
         let problem = match url_fault(fixed, whole) {
             None => return,
-            Some(Fault::Wrong(message)) => Problem::error(&codes::BAD_URL, message),
+            Some(Fault::Wrong(message)) => {
+                Problem::error(&codes::BAD_URL, message).expected("an https address")
+            }
             Some(Fault::Closed(message)) => Problem::warning(&codes::BAD_URL, message)
                 .help("the server refuses such calls unless its operator allows them"),
         };
-        self.reader.report(problem.expected("an https address"), place);
+        self.reader.report(problem, place);
     }
 
     /// The name of a header.
@@ -106,47 +108,82 @@ fn url_fault(fixed: &str, whole: bool) -> Option<Fault> {
     if end.is_none() && !whole {
         return None;
     }
+    if authority.contains('*') {
+        return Some(Fault::Wrong("the address has no host"));
+    }
     match host_pattern(authority) {
-        _ if authority.contains('*') => Some(Fault::Wrong("the address has no host")),
-        Err("is the address of a machine") => Some(Fault::Closed("the address is of a machine, not a name")),
-        Err("is this machine") => Some(Fault::Closed("the address is of the server itself")),
         Err(_) => Some(Fault::Wrong("the address has no valid host")),
-        Ok(()) => None,
+        Ok(Host::Near) => Some(Fault::Closed("the address is in a network of the server's own")),
+        Ok(Host::Named) => None,
     }
 }
 
-/// `host`, `*.host`, each with `:port`.
-fn host_pattern(text: &str) -> Result<(), &'static str> {
-    if text.contains("//") || text.contains('/') {
+/// What a pattern of hosts denotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Host {
+    /// A name, like all the internet has.
+    Named,
+    /// This machine, the address of a machine, or a name without a dot: whether such may be reached, only
+    /// the operator can say, and says it where the call is made.
+    Near,
+}
+
+fn host_fault(host: &str) -> Option<Problem> {
+    match host_pattern(host) {
+        Ok(Host::Named) => None,
+        Ok(Host::Near) => {
+            let message = format!("{} may be closed to daemons", quoted(host));
+            Some(Problem::warning(&codes::NEAR_HOST, message).help(
+                "the server reaches private addresses and itself only where its operator's `allow_private` names host and port",
+            ))
+        }
+        Err(reason) => {
+            let problem = Problem::error(&codes::BAD_HOST, format!("{} {reason}", quoted(host)));
+            let help = bare_host(host).map(|bare| format!("write `{bare}`"));
+            Some(problem.maybe_help(help))
+        }
+    }
+}
+
+/// `host`, `*.host`, each with `:port`; for addresses the number or `[…]` in place of the host.
+fn host_pattern(text: &str) -> Result<Host, &'static str> {
+    if text.contains('/') {
         return Err("has more than a host in it");
     }
-    if text.starts_with('[') || text.matches(':').count() > 1 {
-        return Err("is the address of a machine");
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err("needs brackets around the address");
     }
-    let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
-    if port
-        .is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port == 0) || port.parse::<u16>().is_err())
-    {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
         return Err("has a port that is none");
     }
-    let host = host.strip_prefix("*.").unwrap_or(host);
-    if host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost") {
-        return Err("is this machine");
+    if let Some(address) = host.strip_prefix('[') {
+        let address = address.strip_suffix(']').and_then(|address| address.parse::<Ipv6Addr>().ok());
+        return address.map(|_| Host::Near).ok_or("is not the address of a machine");
     }
+    if host.parse::<Ipv4Addr>().is_ok() {
+        return Ok(Host::Near);
+    }
+    let (name, starred) = host.strip_prefix("*.").map_or((host, false), |rest| (rest, true));
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    if host.len() > 253 || !host.split('.').all(label) || !host.contains('.') {
+    if name.len() > 253 || !name.split('.').all(label) || starred && !name.contains('.') {
         return Err("is not the name of a host");
     }
     // The last part of a name is never a number (WHATWG URL, "ends in a number").
-    let last = host.rsplit('.').next().unwrap_or_default();
-    let number =
-        last.bytes().all(|byte| byte.is_ascii_digit()) || last.to_ascii_lowercase().starts_with("0x");
-    if number { Err("is the address of a machine") } else { Ok(()) }
+    let last = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    if last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") {
+        return Err("is the address of a machine, written in an unusual way");
+    }
+    let near = !name.contains('.') || last == "localhost";
+    Ok(if near { Host::Near } else { Host::Named })
 }
 
 /// The host inside something that is too much.
@@ -164,17 +201,37 @@ mod tests {
     fn hosts_are_names() {
         for host in ["api.snyk.io", "*.example.org", "example.org:8443", "a-b.c.de", "xn--bcher-kva.example"]
         {
-            assert_eq!(host_pattern(host), Ok(()), "{host}");
+            assert_eq!(host_pattern(host), Ok(Host::Named), "{host}");
+        }
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "x.localhost",
+            "127.0.0.1",
+            "127.0.0.1:8080",
+            "10.1.2.3",
+            "8.8.8.8",
+            "[::1]",
+            "[fd00::1]:8443",
+            "ollama:11434",
+        ] {
+            assert_eq!(host_pattern(host), Ok(Host::Near), "{host}");
         }
         for host in [
             "",
-            "localhost",
-            "x.localhost",
-            "127.0.0.1",
             "0x7f.1",
+            "127.1",
+            "2130706433",
             "1.2.3.0x4",
-            "[::1]",
+            "1.2.3.4.5",
             "::1",
+            "fd00::1",
+            "[::1",
+            "[::1]x",
+            "[127.0.0.1]",
+            "[::1]:0",
+            "*.127.0.0.1",
+            "*.localhost",
             "a..b",
             "-a.b",
             "https://a.b",
@@ -207,6 +264,8 @@ mod tests {
             ("https://2130706433/", "wrong"),
             ("https://[::1]/", "closed"),
             ("https://localhost:80/", "closed"),
+            ("https://ollama:11434/", "closed"),
+            ("https://127.1/", "wrong"),
             ("https://user:pass@example.org/", "wrong"),
             ("https://example.org@evil.org/", "wrong"),
             ("file:///etc/passwd", "wrong"),
