@@ -156,6 +156,7 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
         clock,
         settings,
         manifests: Manifests::default(),
+        desks: engine::world::Desks::default(),
     };
     Ok(Wired { world: Arc::new(world), git, gateway, place })
 }

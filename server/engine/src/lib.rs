@@ -25,6 +25,7 @@ pub mod work;
 
 mod allowance;
 mod context;
+mod desks;
 mod execution;
 mod stages;
 mod workspace;

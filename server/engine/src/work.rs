@@ -129,7 +129,7 @@ async fn attempt(
         // Watching ends only once it has stopped the work; what is under way ends itself.
         () = watching => working.await,
     };
-    prepared.workspace.clear().await;
+    prepared.workspace.clear(world, run).await;
     if matches!(left, Ok(Left::Ended))
         && let Err(error) = logs::seal(world, run.id).await
     {
@@ -168,7 +168,7 @@ impl Prepared {
         let allowance = Allowance::of(world, run, manifest.limits.timeout).await?;
         let journal = replay::journal(world, run, &manifest, proof).await?;
         let tip = tip_of(&journal).unwrap_or_else(|| run.commit.clone());
-        let workspace = Workspace::new(world, run, run.commit.clone(), tip);
+        let workspace = Workspace::new(run, run.commit.clone(), tip);
         let path = path.unwrap_or_default();
         Ok(Ok(Self { manifest, event, journal, workspace, path, run: run.clone(), allowance }))
     }

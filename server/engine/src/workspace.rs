@@ -10,12 +10,14 @@ use domain::stage::StagePath;
 use ports::source::{MergeSpec, Merged, SnapshotSpec, SourceError};
 use tokio::sync::Mutex;
 
+use crate::desks::Spare;
 use crate::world::World;
 
 /// The files of one run.
 #[derive(Debug)]
 pub(crate) struct Workspace {
-    root: PathBuf,
+    /// What the names of its directories begin with.
+    name: String,
     start: Commit,
     state: Mutex<State>,
 }
@@ -29,7 +31,8 @@ struct State {
     free: Vec<Desk>,
     /// Directories of stages that are to be tried again.
     tried: BTreeMap<StagePath, Desk>,
-    made: usize,
+    /// Every directory that it ever had.
+    directories: Vec<PathBuf>,
 }
 
 /// A directory that one stage works in.
@@ -40,11 +43,13 @@ pub(crate) struct Desk {
     from: Commit,
     /// The commit whose files it holds: another than `from` when the stage is tried again.
     base: Commit,
+    /// The commit that was checked out here, as long as nothing was touched since.
+    checkout: Option<Commit>,
 }
 
 impl Desk {
-    fn at(path: PathBuf, commit: Commit) -> Self {
-        Self { path, from: commit.clone(), base: commit }
+    fn at(path: PathBuf, commit: Commit, checkout: Option<Commit>) -> Self {
+        Self { path, from: commit.clone(), base: commit, checkout }
     }
 }
 
@@ -77,13 +82,9 @@ pub(crate) struct Joined {
 
 impl Workspace {
     /// The workspace of a run whose branch is at `tip`; directories are made when they are needed.
-    pub(crate) fn new(world: &World, run: &Run, start: Commit, tip: Commit) -> Self {
-        let root = world.settings.work_dir.join(format!("{}-{}", run.id, run.attempt));
-        Self {
-            root,
-            start,
-            state: Mutex::new(State { tip, free: Vec::new(), tried: BTreeMap::new(), made: 0 }),
-        }
+    pub(crate) fn new(run: &Run, start: Commit, tip: Commit) -> Self {
+        let state = State { tip, free: Vec::new(), tried: BTreeMap::new(), directories: Vec::new() };
+        Self { name: format!("{}-{}", run.id, run.attempt), start, state: Mutex::new(state) }
     }
 
     /// Where the run's branch is.
@@ -110,12 +111,17 @@ impl Workspace {
             for stale in std::mem::take(&mut state.free) {
                 remove(&stale.path).await;
             }
-            state.made += 1;
-            (self.root.join(state.made.to_string()), tip)
+            if let Some(path) = world.desks.take(run.repository, &tip) {
+                state.directories.push(path.clone());
+                return Ok(Desk::at(path, tip.clone(), Some(tip)));
+            }
+            let path = world.settings.work_dir.join(format!("{}-{}", self.name, state.directories.len()));
+            state.directories.push(path.clone());
+            (path, tip)
         };
         tokio::fs::create_dir_all(&path).await.map_err(|error| disk(&error))?;
         world.source.checkout(run.repository, &tip, &path).await.map_err(|error| git(&error))?;
-        Ok(Desk::at(path, tip))
+        Ok(Desk::at(path, tip.clone(), Some(tip)))
     }
 
     /// Commits what a stage left in its directory.
@@ -133,11 +139,13 @@ impl Workspace {
             run: run.id,
             directory: &desk.path,
             parent: &desk.base,
+            checkout: desk.checkout.as_ref(),
             message: keep.message,
             max_bytes: keep.max_bytes,
             at: world.clock.now(),
         };
         let snapshot = world.source.snapshot(spec).await.map_err(|error| git(&error))?;
+        let desk = Desk { checkout: desk.checkout.filter(|_| snapshot.untouched), ..desk };
         Ok(Work { desk, commit: snapshot.commit, message: keep.message.to_owned() })
     }
 
@@ -152,7 +160,7 @@ impl Workspace {
         let mut state = self.state.lock().await;
         if work.desk.from == state.tip {
             state.tip = work.commit.clone();
-            state.free.push(Desk::at(work.desk.path, work.commit));
+            state.free.push(Desk::at(work.desk.path, work.commit, work.desk.checkout));
         } else {
             let merge = MergeSpec {
                 repository: run.repository,
@@ -192,9 +200,22 @@ impl Workspace {
         remove(&desk.path).await;
     }
 
-    /// Removes every directory.
-    pub(crate) async fn clear(&self) {
-        remove(&self.root).await;
+    /// Removes every directory, but for one that the next run of the commit can use.
+    pub(crate) async fn clear(&self, world: &World, run: &Run) {
+        let (free, directories) = {
+            let mut state = self.state.lock().await;
+            (std::mem::take(&mut state.free), std::mem::take(&mut state.directories))
+        };
+        let spare = free.into_iter().find_map(|desk| Some((desk.path, desk.checkout?)));
+        for path in directories.iter().filter(|path| spare.as_ref().is_none_or(|(kept, _)| kept != *path)) {
+            remove(path).await;
+        }
+        if let Some((path, commit)) = spare {
+            let spare = Spare { repository: run.repository, commit, path, since: world.clock.now() };
+            for stale in world.desks.put(spare) {
+                remove(&stale).await;
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use crate::desks::Desks;
 use domain::limits::Limits;
 use domain::name::Digest;
 use manifest::Manifest;
@@ -43,6 +44,8 @@ pub struct World {
     pub settings: Settings,
     /// Manifests that were read lately.
     pub manifests: Manifests,
+    /// Workspaces that are as they were checked out.
+    pub desks: Desks,
 }
 
 /// What the operator decided.

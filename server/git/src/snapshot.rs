@@ -5,10 +5,15 @@
 //! is concerned, and neither are sockets, pipes and devices. Files that the `.gitignore` files *of the
 //! parent commit* name are left out unless that commit has them: a jail cannot hide what it did to a
 //! tracked file, and build directories do not fill the repository.
+//!
+//! On the way it is seen whether the directory still is what a checkout made, so that it can serve again.
 
 use std::io::{Read, Seek, SeekFrom};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+use domain::name::Commit;
 
 use gix::ObjectId;
 use gix::bstr::{BStr, BString, ByteSlice};
@@ -23,7 +28,7 @@ use crate::config::Identity;
 use crate::error::{Doing, refused};
 use crate::ignored::Ignored;
 use crate::tree::{MOST_DEPTH, Tree};
-use crate::{object, reference};
+use crate::{checkout, object, reference};
 
 /// How many files, links and directories a workspace may have.
 const MOST_ENTRIES: usize = 500_000;
@@ -50,7 +55,9 @@ pub(crate) fn snapshot(
         entries_left: MOST_ENTRIES,
         ignored: Ignored::default(),
         buffer: Vec::new(),
+        untouched: spec.checkout.map(|commit| Untouched::of(repo, commit)).transpose()?,
     };
+    walk.look(&rustix::fs::fstat(&root).doing("reading the workspace")?, &root);
     let place = Place { path: BString::default(), depth: 0, is_ignored: false };
     let tree = match walk.directory(&root, Some(before), &place)? {
         Some(tree) => tree,
@@ -59,7 +66,35 @@ pub(crate) fn snapshot(
     let making = Making { tree, parents: &[parent], message: spec.message, at: spec.at };
     let commit = commit::write(repo, identity, &making)?;
     reference::advance_run(repo, spec.run, parent, commit)?;
-    Ok(Snapshot { commit: object::name(commit), changed: tree != before })
+    let changed = tree != before;
+    Ok(Snapshot { commit: object::name(commit), changed, untouched: !changed && walk.untouched.is_some() })
+}
+
+/// What everything in a directory looks like that was checked out and never touched.
+#[derive(Debug, Clone, Copy)]
+struct Untouched {
+    date: i64,
+}
+
+impl Untouched {
+    fn of(repo: &gix::Repository, commit: &Commit) -> Result<Self, SourceError> {
+        let date = checkout::date(repo, commit)?.duration_since(SystemTime::UNIX_EPOCH);
+        Ok(Self { date: date.map_or(0, |date| i64::try_from(date.as_secs()).unwrap_or(0)) })
+    }
+
+    /// Whether a file or directory has the date, one of the modes that a checkout gives (what is left of
+    /// it by the usual masks), no second name and no attributes of its own.
+    fn fits(self, stat: &Stat, opened: impl AsFd) -> bool {
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let modes: &[u32] = if is_directory { &[0o755, 0o700] } else { &[0o644, 0o600, 0o755, 0o700] };
+        // No name has room in one byte.
+        let no_attributes = rustix::fs::flistxattr(opened, &mut [0u8; 1]).is_ok();
+        stat.st_mtime == self.date
+            && stat.st_mtime_nsec == 0
+            && modes.contains(&(stat.st_mode & 0o7777))
+            && (is_directory || stat.st_nlink == 1)
+            && no_attributes
+    }
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -81,6 +116,8 @@ struct Walk<'r> {
     entries_left: usize,
     ignored: Ignored,
     buffer: Vec<u8>,
+    /// Taken away by the first thing that a checkout did not make.
+    untouched: Option<Untouched>,
 }
 
 /// Where the walk is.
@@ -111,6 +148,17 @@ struct Found<'a> {
 type Stored = Option<(Mode, ObjectId)>;
 
 impl Walk<'_> {
+    /// Looks whether a checkout made this.
+    fn look(&mut self, stat: &Stat, opened: impl AsFd) {
+        self.untouched = self.untouched.filter(|untouched| untouched.fits(stat, opened));
+    }
+
+    /// Nothing that is kept, and nothing that a checkout made.
+    fn left_out(&mut self) -> Stored {
+        self.untouched = None;
+        None
+    }
+
     /// The tree of a directory; `None` when it holds nothing that git would keep.
     fn directory(
         &mut self,
@@ -146,7 +194,11 @@ impl Walk<'_> {
         for entry in Dir::read_from(directory).doing("reading the workspace")? {
             let entry = entry.doing("reading the workspace")?;
             let name = BStr::new(entry.file_name().to_bytes());
-            if name == "." || name == ".." || !is_safe_name(name) {
+            if name == "." || name == ".." {
+                continue;
+            }
+            if !is_safe_name(name) {
+                self.left_out();
                 continue;
             }
             self.entries_left = match self.entries_left.checked_sub(1) {
@@ -173,18 +225,20 @@ impl Walk<'_> {
         let is_directory = kind == FileType::Directory;
         let is_ignored = place.is_ignored || self.ignored.matches(path.as_ref(), is_directory);
         if is_ignored && found.tracked.is_none() {
-            return Ok(None);
+            return Ok(self.left_out());
         }
         match kind {
             FileType::Directory => {
                 let tracked = found.tracked.filter(|(mode, _)| mode.is_tree()).map(|(_, id)| id);
                 let child = self.open(parent, found, DIRECTORY)?;
+                self.look(found.stat, &child);
                 let place = Place { path, depth: place.depth + 1, is_ignored };
-                Ok(self.directory(&child, tracked, &place)?.map(|id| (Mode::Tree, id)))
+                let tree = self.directory(&child, tracked, &place)?;
+                Ok(tree.map_or_else(|| self.left_out(), |id| Some((Mode::Tree, id))))
             }
             FileType::RegularFile => self.file(parent, found, path.as_ref()),
             FileType::Symlink => self.link(parent, found.name),
-            _ => Ok(None),
+            _ => Ok(self.left_out()),
         }
     }
 
@@ -192,8 +246,9 @@ impl Walk<'_> {
         let mut file = std::fs::File::from(self.open(parent, found, FILE)?);
         let metadata = file.metadata().doing("reading the workspace")?;
         if !metadata.is_file() {
-            return Ok(None);
+            return Ok(self.left_out());
         }
+        self.look(found.stat, &file);
         let size = metadata.len();
         if size > self.largest {
             return refused(format!("`{path}` has {size} bytes; a file may have {}", self.largest));

@@ -103,7 +103,8 @@ pub trait Source: std::fmt::Debug + Send + Sync {
     ) -> Result<Vec<Directory>, SourceError>;
 
     /// Writes the files of a commit into an empty directory, for a jail: no `.git`, no link that
-    /// leads outside, no submodules.
+    /// leads outside, no submodules. Everything is dated as the commit is, so that the same commit
+    /// makes the same directory.
     ///
     /// # Errors
     /// When the commit is not there or the disk is full; the directory is then of no use.
@@ -283,6 +284,8 @@ pub struct SnapshotSpec<'a> {
     pub directory: &'a Path,
     /// The commit before.
     pub parent: &'a Commit,
+    /// The commit that was checked out there, when nothing else was ever written there.
+    pub checkout: Option<&'a Commit>,
     /// The subject, an empty line, and trailers.
     pub message: &'a str,
     /// The most bytes that files may have together.
@@ -298,6 +301,9 @@ pub struct Snapshot {
     pub commit: Commit,
     /// Whether its tree is another than its parent's.
     pub changed: bool,
+    /// Whether the directory still is just what the checkout made: the same files with the same modes
+    /// and dates, and nothing beside them.
+    pub untouched: bool,
 }
 
 /// The difference of two commits.

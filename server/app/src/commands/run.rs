@@ -152,6 +152,7 @@ async fn copy(wired: &Wired, repository: &Repository, place: &Place) -> Result<(
         run: RunId::new(world.clock.unique()),
         directory: &place.root,
         parent: &parent,
+        checkout: None,
         message: "The files of this machine\n",
         max_bytes: MOST_BYTES,
         at: now,

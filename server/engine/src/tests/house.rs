@@ -74,6 +74,7 @@ impl House {
             clock: clock.clone(),
             settings: Settings::new(directory.path().join("work")),
             manifests: Manifests::default(),
+            desks: crate::world::Desks::default(),
         };
         let worker = WorkerId::new(clock.unique());
         let world = Arc::new(world);
@@ -83,7 +84,12 @@ impl House {
             .map(|(id, body)| (format!("daemons/{id}/daemon.yaml"), format!("daemon:\n  name: {id}\n{body}")))
             .chain([("shared.txt".to_owned(), "one\n".to_owned())])
             .collect();
-        house.push(&files, Pushed { actor: Some(build::actor()), skip_runs: true }).await;
+        house
+            .push(
+                &files,
+                Pushed { branches: vec![build::name("main")], actor: Some(build::actor()), skip_runs: true },
+            )
+            .await;
         house.dispatch().await;
         house
     }

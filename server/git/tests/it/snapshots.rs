@@ -42,6 +42,7 @@ impl Workspace {
             run: RUN,
             directory: &self.directory,
             parent,
+            checkout: Some(&self.parent),
             message: "Stage: Fix\n\nSpellbook-Stage: Fix",
             max_bytes,
             at: AT,
@@ -90,7 +91,7 @@ async fn an_untouched_checkout_is_the_same_tree() {
     assert_eq!(fs::read(workspace.path("src/main.rs")).unwrap(), b"fn main() {}\n");
     assert_eq!(fs::metadata(workspace.path("run.sh")).unwrap().permissions().mode() & 0o111, 0o111);
     let snapshot = workspace.snapshot().await;
-    assert!(!snapshot.changed);
+    assert!(!snapshot.changed && snapshot.untouched);
     assert_ne!(snapshot.commit, workspace.parent);
     let shown =
         workspace.fixture.in_mirror(["log", "-1", "--format=%P %B", &format!("refs/spellbook/runs/{RUN}")]);
@@ -325,4 +326,42 @@ async fn an_emptied_workspace_is_an_empty_tree() {
     let snapshot = workspace.snapshot().await;
     assert!(snapshot.changed);
     assert!(workspace.files(&snapshot).is_empty());
+}
+
+#[tokio::test]
+async fn whatever_was_touched_is_seen() {
+    let touches: [(&str, fn(&Path)); 10] = [
+        ("content", |root| fs::write(root.join("src/a"), "b").unwrap()),
+        ("the same content anew", |root| fs::write(root.join("src/a"), "a").unwrap()),
+        ("a date", |root| {
+            let file = fs::File::options().write(true).open(root.join("src/a")).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        }),
+        ("a mode", |root| fs::set_permissions(root.join("src"), fs::Permissions::from_mode(0o777)).unwrap()),
+        ("a second name", |root| {
+            fs::hard_link(root.join("src/a"), root.join("src/b")).unwrap();
+            fs::rename(root.join("src/b"), root.join("ignored")).unwrap();
+        }),
+        ("a file that git ignores", |root| fs::write(root.join("ignored"), "").unwrap()),
+        ("an empty directory", |root| fs::create_dir(root.join("empty")).unwrap()),
+        ("a name that git does not take", |root| fs::create_dir(root.join(".git")).unwrap()),
+        ("something made and removed", |root| {
+            fs::write(root.join("new"), "").unwrap();
+            fs::remove_file(root.join("new")).unwrap();
+        }),
+        ("an attribute", |root| {
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(root.join("src/a"), "user.note", b"x", flags).unwrap();
+        }),
+    ];
+    for (what, touch) in touches {
+        let workspace = Workspace::of(|fixture| {
+            fixture.write("src/a", "a");
+            fixture.write(".gitignore", "ignored\n");
+        })
+        .await;
+        assert!(workspace.snapshot().await.untouched, "before {what}");
+        touch(&workspace.directory);
+        assert!(!workspace.snapshot().await.untouched, "{what}");
+    }
 }

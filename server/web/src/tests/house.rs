@@ -75,6 +75,7 @@ impl House {
             clock: clock.clone(),
             settings: engine::world::Settings::new(PathBuf::from("/nonexistent")),
             manifests: Manifests::default(),
+            desks: engine::world::Desks::default(),
         };
         let mut settings = Settings::new("http://spellbook.test", "0.0.0-test");
         edit(&mut settings);

@@ -93,6 +93,7 @@ async fn world(home: &Path) -> anyhow::Result<Arc<World>> {
         run,
         directory: &root,
         parent: &parent,
+        checkout: None,
         message,
         max_bytes: 1 << 20,
         at: now,
