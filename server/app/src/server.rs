@@ -151,7 +151,11 @@ async fn take_over(world: &World, worker: WorkerId) {
             tracing::info!("ended {} processes of an earlier life", swept.processes);
         }
         Ok(_) => {}
-        Err(error) => tracing::error!(%error, "what an earlier life left cannot be ended"),
+        Err(error) => {
+            // Its runs may still be worked on; they go on when their leases lapse.
+            tracing::error!(%error, "what an earlier life left cannot be ended");
+            return;
+        }
     }
     match world.store.worker_release(worker, world.clock.now()).await {
         Ok(0) => {}
