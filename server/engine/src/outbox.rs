@@ -39,10 +39,7 @@ pub async fn next(world: &World) -> Result<OutboxOutcome, StoreError> {
         return settle(world, &effect, refused("its repository is gone")).await;
     };
     let status = match world.forge.perform(&repository, &effect).await {
-        Ok(receipt) => {
-            tracing::info!(effect.id = %effect.id, run.id = %effect.provenance.run, "performed: {}", receipt.summary);
-            EffectStatus::Done { receipt }
-        }
+        Ok(receipt) => EffectStatus::Done { receipt },
         Err(error) => after(world, &effect, &error),
     };
     settle(world, &effect, status).await
@@ -70,7 +67,19 @@ async fn settle(world: &World, effect: &Effect, status: EffectStatus) -> Result<
         EffectStatus::Refused { .. } => OutboxOutcome::GivenUp,
     };
     match world.store.effect_settle(effect.id, effect.attempts, &status).await? {
-        Fenced::Written => Ok(outcome),
+        Fenced::Written => {
+            let (id, run) = (effect.id, effect.provenance.run);
+            match &status {
+                EffectStatus::Done { receipt } => {
+                    tracing::info!(effect.id = %id, run.id = %run, "performed: {}", receipt.summary);
+                }
+                EffectStatus::Refused { reason } => {
+                    tracing::info!(effect.id = %id, run.id = %run, "given up: {reason}");
+                }
+                EffectStatus::Pending { .. } | EffectStatus::Staged => {}
+            }
+            Ok(outcome)
+        }
         Fenced::Lost => Ok(OutboxOutcome::Postponed),
     }
 }

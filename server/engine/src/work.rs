@@ -275,7 +275,9 @@ async fn left_early(execution: &Execution<'_>, graph: &mut Graph) -> Result<Opti
         None => Ok(None),
         Some(calls) => {
             execution.log.flush().await.map(drop)?;
-            fenced(store.run_suspend(proof, &calls, now).await?, Left::Waiting).map(Some)
+            let left = fenced(store.run_suspend(proof, &calls, now).await?, Left::Waiting)?;
+            tracing::info!("waits for the runs that it called; {} are new", calls.len());
+            Ok(Some(left))
         }
     }
 }
@@ -337,13 +339,15 @@ async fn end(
     outcome: RunOutcome,
     effects: Vec<domain::effect::Effect>,
 ) -> Result<Left, StoreError> {
-    match outcome.message() {
-        None => tracing::info!("{}", outcome.status()),
-        Some(message) => tracing::info!("{}: {message}", outcome.status()),
-    }
     let event = ended_event(world, run, &outcome).await?;
     let finish = Finish { outcome, effects, event, at: world.clock.now() };
-    fenced(world.store.run_finish(proof, &finish).await?, Left::Ended)
+    let left = fenced(world.store.run_finish(proof, &finish).await?, Left::Ended)?;
+    match (left, finish.outcome.status(), finish.outcome.message()) {
+        (Left::Ended, status, None) => tracing::info!("{status}"),
+        (Left::Ended, status, Some(message)) => tracing::info!("{status}: {message}"),
+        (Left::Waiting | Left::Released | Left::Lost, ..) => {}
+    }
+    Ok(left)
 }
 
 /// The event of a run's end, when some daemon of the branch waits for such events. Runs of forks and

@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
@@ -16,6 +18,7 @@ pub(crate) struct House {
     pub(crate) url: String,
     pub(crate) token: String,
     server: Option<Child>,
+    said: Arc<Said>,
     client: reqwest::blocking::Client,
 }
 
@@ -32,7 +35,8 @@ impl House {
         open_to_jails(data.path());
         std::fs::write(data.path().join("config.toml"), config).unwrap();
         let client = reqwest::blocking::Client::builder().timeout(None).build().unwrap();
-        let mut house = Self { data, url: String::new(), token: String::new(), server: None, client };
+        let (url, token) = (String::new(), String::new());
+        let mut house = Self { data, url, token, server: None, said: Arc::default(), client };
         let first = house.start();
         let sign_in = json!({ "token": first["sign_in_token"], "label": "test" });
         let (status, answer) = house.post("sign-in", &sign_in);
@@ -50,26 +54,23 @@ impl House {
             .arg(self.data.path().join("config.toml"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let (said, errors) = (Arc::clone(&self.said), BufReader::new(server.stderr.take().unwrap()));
+        std::thread::spawn(move || errors.lines().map_while(Result::ok).for_each(|line| said.line(&line)));
         let mut line = String::new();
         BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
         self.server = Some(server);
-        let first: Json = serde_json::from_str(&line).unwrap_or_else(|_| {
-            panic!("the server did not start: {}", std::fs::read_to_string(self.log()).unwrap())
-        });
+        let first: Json = serde_json::from_str(&line)
+            .unwrap_or_else(|_| panic!("the server did not start: {}", self.logged()));
         self.url = first["url"].as_str().unwrap().to_owned();
         first
     }
 
-    fn log(&self) -> PathBuf {
-        self.data.path().join("server.log")
-    }
-
     /// What the server logged.
     pub(crate) fn logged(&self) -> String {
-        std::fs::read_to_string(self.log()).unwrap_or_default()
+        self.said.lines.lock().unwrap().join("\n")
     }
 
     /// Ends the server at once, as a power cut would.
@@ -122,16 +123,24 @@ impl House {
         run["id"].as_str().unwrap().to_owned()
     }
 
-    /// Looks again and again until something is so; fails after a minute. For what the server does by
-    /// itself and tells nobody.
+    /// Waits until something is so: looks whenever the server has logged something. For what it does by
+    /// itself and tells nobody else.
     pub(crate) fn until<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
-        for _ in 0..1_200 {
+        loop {
+            let said = self.said.count();
             if let Some(found) = look(self) {
                 return found;
             }
-            std::thread::park_timeout(std::time::Duration::from_millis(50));
+            assert!(self.said.more_than(said), "waited in vain for {what}\n{}", self.logged());
         }
-        panic!("waited a minute for {what}\n{}", self.logged());
+    }
+
+    /// Waits until a line of a run's log holds a word; the server sends them as they come.
+    pub(crate) fn says(&self, run: &str, word: &str) {
+        let request = self.client.get(self.api(&format!("runs/{run}/logs"))).bearer_auth(&self.token);
+        let stream = request.header("accept", "text/event-stream").send().unwrap();
+        let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.contains(word)), "{run} ended without {word:?}\n{}", self.logged());
     }
 
     /// The runs of a repository, newest first.
@@ -160,6 +169,32 @@ impl Drop for House {
             let _ = Command::new("kill").arg(id).status();
             let _ = server.wait();
         }
+    }
+}
+
+/// What a server logged, over all its lives.
+#[derive(Default)]
+struct Said {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+impl Said {
+    fn line(&self, line: &str) {
+        self.lines.lock().unwrap().push(line.to_owned());
+        self.more.notify_all();
+    }
+
+    fn count(&self) -> usize {
+        self.lines.lock().unwrap().len()
+    }
+
+    /// Waits for more lines than these; whether they came within a minute.
+    fn more_than(&self, count: usize) -> bool {
+        let lines = self.lines.lock().unwrap();
+        let few = |lines: &mut Vec<String>| lines.len() <= count;
+        let (_lines, waited) = self.more.wait_timeout_while(lines, Duration::from_secs(60), few).unwrap();
+        !waited.timed_out()
     }
 }
 

@@ -1,11 +1,10 @@
 //! The server is killed, again and again, at any moment of a run: the run ends once, nothing is lost,
 //! nothing is done twice, no process stays.
 
-use std::time::Duration;
-
 use serde_json::{Value as Json, json};
 
 use crate::house::House;
+use crate::jail_stages::{begun, book};
 
 const STEPS: &str = r#"daemon:
   name: Steps
@@ -20,7 +19,31 @@ const STEPS: &str = r#"daemon:
 "#;
 
 /// How often the server dies.
-const DEATHS: u64 = 50;
+const DEATHS: usize = 50;
+
+/// So often a server is asked about a run before it dies, at most: its answers are the clock.
+const ANSWERS: usize = 200;
+
+const SLOW: &str = "
+  stages:
+    - { name: Slow, script: 'echo begun; sleep 1; echo done' }
+";
+
+#[test]
+fn a_run_goes_on_at_once_when_its_server_is_started_again() {
+    let mut house = House::new();
+    book(&house, &[("slow", SLOW)]);
+    let run = house.run("ada/book/slow", &json!({}));
+    begun(&house, &run);
+    house.kill();
+    assert!(!house.logged().contains(TAKEN_OVER));
+    house.start();
+    assert_eq!(house.ended(&run)["run"]["status"], "succeeded");
+    assert!(house.logged().contains(TAKEN_OVER), "its lease had to lapse\n{}", house.logged());
+}
+
+/// What a server says that need not wait for leases of its earlier life.
+const TAKEN_OVER: &str = "took over 1 runs of an earlier life";
 
 #[test]
 fn whenever_the_server_dies_a_run_ends_once_and_nothing_is_lost() {
@@ -35,7 +58,9 @@ fn whenever_the_server_dies_a_run_ends_once_and_nothing_is_lost() {
         let nonce = format!("n{death}");
         accepted.push((nonce.clone(), house.run("ada/book/steps", &json!({ "nonce": nonce }))));
         // From the moment of acceptance to past the end of a run, in uneven steps.
-        std::thread::park_timeout(Duration::from_millis(death * death * 17 % 700));
+        for _ in 0..death * death * 17 % ANSWERS {
+            house.get(&format!("runs/{}", accepted[death].1));
+        }
         house.kill();
         house.start();
     }

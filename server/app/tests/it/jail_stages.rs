@@ -287,8 +287,8 @@ const CALLS_ENDLESS: &str = "
 ";
 
 /// Waits until a run has said something.
-fn begun(house: &House, run: &str) {
-    house.until("its first line", |house| log(house, run).contains("begun").then_some(()));
+pub(crate) fn begun(house: &House, run: &str) {
+    house.says(run, "begun");
 }
 
 /// Asks a run to end; gives the status of the answer.

@@ -198,11 +198,9 @@ impl House {
             if let Some(found) = look(self).await {
                 return found;
             }
-            tokio::select! {
-                said = runs.changed() => said.unwrap(),
-                said = logs.changed() => said.unwrap(),
-                () = tokio::time::sleep(Duration::from_secs(30)) => panic!("the store says nothing"),
-            }
+            let said = futures::future::select(Box::pin(runs.changed()), Box::pin(logs.changed()));
+            let said = tokio::time::timeout(Duration::from_secs(30), said).await;
+            said.expect("the store says something in time");
         }
     }
 }
