@@ -3,12 +3,15 @@
 
 use domain::effect::{Annotation, CheckConclusion, CommentTarget, Effect, EffectKind, EffectStatus};
 use domain::event::Event;
+use domain::files::File;
 use domain::id::EffectId;
 use domain::name::Branch;
 use domain::run::EffectMode;
+use manifest::discover::{Layout, SPELLBOOKS};
 use manifest::expression::{EvaluationError, RunSoFar};
 use manifest::model::{OutcomeKind, OutcomeSpec};
-use ports::source::{PathChange, View};
+use manifest::protected::Protected;
+use ports::source::{PathChange, SourceError, View};
 use serde_json::Value as Json;
 
 use crate::context::Context;
@@ -19,20 +22,10 @@ use crate::report;
 const LONGEST_BODY: usize = 60_000;
 /// The longest key, characters.
 const LONGEST_KEY: usize = 80;
+/// A larger `spellbook.yaml` says nothing, bytes.
+const LONGEST_SPELLBOOK: u64 = 1 << 20;
 /// The longest title, characters.
 const LONGEST_TITLE: usize = 200;
-
-/// Files that decide what is run, by whom: a proposal that changes one needs `contents: write`.
-const PROTECTED: [&str; 8] = [
-    "daemons/**",
-    ".github/workflows/**",
-    ".github/actions/**",
-    "**/daemon.{yaml,yml}",
-    "spellbook.yaml",
-    ".spellbook/**",
-    "**/{.claude,.codex,.gemini}/**",
-    "**/{CLAUDE.md,AGENTS.md,.mcp.json}",
-];
 
 /// Why an outcome makes no effect that is to be performed.
 #[derive(Debug)]
@@ -148,7 +141,7 @@ impl Wish<'_> {
                 "the run changed no file, so there is nothing to propose".to_owned(),
             ));
         }
-        self.check_protected(&changes)?;
+        self.check_protected(&changes).await?;
         let base = match self.text("base")? {
             Some(text) => {
                 text.parse().map_err(|error: domain::name::NameError| Unwanted::Refused(error.to_string()))?
@@ -277,18 +270,30 @@ impl Wish<'_> {
         changes.map_err(|error| Unwanted::Refused(error.to_string()))
     }
 
-    fn check_protected(&self, changes: &[PathChange]) -> Result<(), Unwanted> {
-        if self.execution.manifest.permissions.contents_write {
+    async fn check_protected(&self, changes: &[PathChange]) -> Result<(), Unwanted> {
+        if self.text("protected_files")?.as_deref() == Some("allowed") {
             return Ok(());
         }
-        let globs = PROTECTED.map(str::to_owned);
-        match changes.iter().find(|change| domain::trigger::globs_select(&globs, &change.path)) {
-            None => Ok(()),
-            Some(change) => Err(Unwanted::Refused(format!(
-                "`{}` decides what is run, and a daemon may change it only with `permissions: {{ contents: write }}`",
-                change.path
-            ))),
-        }
+        let layout = self.layout().await.map_err(|error| Unwanted::Refused(error.to_string()))?;
+        let protected = Protected::of(&layout);
+        let found = changes.iter().find_map(|change| Some((&change.path, protected.kind(&change.path)?)));
+        let Some((path, kind)) = found else { return Ok(()) };
+        Err(Unwanted::Refused(format!(
+            "`{path}` is {kind}, and a daemon may change it only where the outcome says `protected_files: allowed`"
+        )))
+    }
+
+    /// Where the repository has its daemons, as the run found it: not as the run left it.
+    async fn layout(&self) -> Result<Layout, SourceError> {
+        let Execution { world, run, workspace, .. } = self.execution;
+        let view = View::of(run.repository);
+        let file = world.source.file(&view, workspace.start(), SPELLBOOKS[0], LONGEST_SPELLBOOK).await?;
+        let spellbook = match &file {
+            Some(File::Regular(bytes)) => manifest::check_spellbook(SPELLBOOKS[0], bytes).value,
+            Some(File::Large(_) | File::Symlink | File::Submodule) | None => None,
+        };
+        // The name is that of a daemon in the root, whose manifest is protected under any name.
+        Ok(Layout::new("", &spellbook.unwrap_or_default()))
     }
 
     fn value(&self, field: &str) -> Result<Option<Json>, EvaluationError> {

@@ -4,6 +4,7 @@
 mod house;
 
 mod debounce;
+mod effects;
 mod endings;
 mod groups;
 mod side_by_side;

@@ -10,6 +10,7 @@
 
 pub mod discover;
 pub mod model;
+pub mod protected;
 mod spellbook;
 
 mod check;

@@ -297,7 +297,6 @@ echo "clean file" > plain.txt
 sed -i s/one/ONE/ shared.txt"#;
 
 const LEAVINGS: &str = r#"
-  permissions: { contents: write }
   stages:
     - name: Leave
       needs: []
@@ -306,7 +305,7 @@ const LEAVINGS: &str = r#"
     - { name: Beside, needs: [], script: 'sed -i s/seven/SEVEN/ shared.txt; echo beside > beside.txt' }
     - { name: After, needs: [Leave, Beside], script: 'ls -A; [ ! -e .git/config ]; cat shared.txt | head -1' }
   outcomes:
-    - create-pull-request: { title: Leave }
+    - create-pull-request: { title: Leave, protected_files: allowed }
 "#;
 
 /// Whether git, told nothing, runs what the script leaves: else its leavings prove nothing.
@@ -364,7 +363,7 @@ const PROTECTED: &str = r#"
 #[test]
 fn what_decides_what_is_run_is_not_changed_without_leave() {
     let house = House::new();
-    let trusted = format!("  permissions: {{ contents: write }}\n{}", PROTECTED.trim_start_matches('\n'));
+    let trusted = PROTECTED.replace("title: Change", "title: Change, protected_files: allowed");
     book(&house, &[("writer", PROTECTED), ("trusted", &trusted)]);
     let propose = |daemon: &str, path: &str| {
         let run = ended(&house, daemon, &json!({ "path": path }));
@@ -379,13 +378,13 @@ fn what_decides_what_is_run_is_not_changed_without_leave() {
         ".spellbook/daemons/x/run.sh",
         ".claude/settings.json",
         "docs/AGENTS.md",
+        ".gitattributes",
+        "CODEOWNERS",
     ] {
         let effect = propose("writer", path);
         assert_eq!(effect["status"], "refused", "{path}: {effect:#}");
-        let words = format!(
-            "`{path}` decides what is run, and a daemon may change it only with `permissions: {{ contents: write }}`"
-        );
-        assert!(effect["message"].as_str().unwrap().contains(&words), "{effect:#}");
+        let words = "and a daemon may change it only where the outcome says `protected_files: allowed`";
+        assert!(effect["message"].as_str().unwrap().contains(words), "{effect:#}");
     }
     assert_eq!(house.get("repositories/ada/book/proposals")["items"], json!([]));
     assert_eq!(propose("writer", "notes/a.md")["status"], "done");

@@ -33,7 +33,7 @@ pub(crate) struct Spec {
     example: &'static str,
 }
 
-/// What a field takes. Every one also takes an expression.
+/// What a field takes. Every one but a right also takes an expression.
 #[derive(Debug, Clone, Copy)]
 enum Takes {
     Text,
@@ -41,6 +41,8 @@ enum Takes {
     Truth,
     Count,
     Word(&'static [&'static str]),
+    /// A word that is no expression: a right is not computed.
+    Right(&'static [&'static str]),
     Any,
 }
 
@@ -62,6 +64,7 @@ static SPECS: &[Spec] = specs! {
     "base", Takes::Text, "\"main\"", "The branch to be changed. Without it: the one of the event, or the default branch.";
     "key", Takes::Text, "\"${event.number}\"", "What tells it from others of this daemon: the same key is edited in place. Without it: the event's number.";
     "message", Takes::Text, "\"Apply the fixes\"", "The commit's message.";
+    "protected_files", Takes::Right(&["blocked", "allowed"]), "\"allowed\"", "Whether the change may touch files that decide what is run and by whom: daemons, pipelines, settings of agents, CODEOWNERS, .gitattributes and the like. Without it: `blocked`.";
     "target", Takes::Text, "\"triggering\"", "Which issue or pull request: `triggering`, or a number.";
     "sticky", Takes::Truth, "true", "Whether the comment is edited in place instead of written anew.";
     "status", Takes::Word(&["open", "closed"]), "\"closed\"", "What becomes of the issue.";
@@ -108,12 +111,13 @@ fn shape(kind: OutcomeKind) -> Shapes {
                 "key",
                 "target",
                 "message",
+                "protected_files",
             ],
             &["title"],
         ),
         OutcomeKind::PushToPullRequestBranch => (
             "Push the changed files to the branch of the pull request that started the run.",
-            &["message", "target", "title_prefix", "labels"],
+            &["message", "target", "title_prefix", "labels", "protected_files"],
             &[],
         ),
         OutcomeKind::AddComment => ("Say something.", &["body", "sticky", "target", "key"], &["body"]),
@@ -213,9 +217,10 @@ fn spec(name: &str) -> Option<&'static Spec> {
 fn value(field: &Field<'_>, reader: &mut Reader<'_>) -> Slot<TemplatedJson> {
     let (node, place) = field.node();
     let takes = spec(field.name).map_or(Takes::Any, |spec| spec.takes);
-    if !is_expression(node) && !takes.fits(node) {
+    let is_computed = is_expression(node) && !matches!(takes, Takes::Right(_));
+    if !is_computed && !takes.fits(node) {
         match (takes, &node.shape) {
-            (Takes::Word(words), Shape::Scalar(Json::String(_))) => {
+            (Takes::Word(words) | Takes::Right(words), Shape::Scalar(Json::String(_))) => {
                 crate::read::word(node, place, reader, words);
             }
             _ => reader.wrong_kind(node, place, &takes.expected()),
@@ -238,8 +243,10 @@ impl Takes {
             (Self::Texts, _) => scalar(node),
             (Self::Truth, shape) => matches!(shape, Shape::Scalar(Json::Bool(_))),
             (Self::Count, Shape::Scalar(Json::Number(number))) => number.is_u64(),
-            (Self::Word(words), Shape::Scalar(Json::String(text))) => words.contains(&text.as_str()),
-            (Self::Count | Self::Word(_), _) => false,
+            (Self::Word(words) | Self::Right(words), Shape::Scalar(Json::String(text))) => {
+                words.contains(&text.as_str())
+            }
+            (Self::Count | Self::Word(_) | Self::Right(_), _) => false,
             (Self::Any, shape) => !matches!(shape, Shape::Scalar(Json::Null)),
         }
     }
@@ -250,7 +257,7 @@ impl Takes {
             Self::Texts => "a list of texts".to_owned(),
             Self::Truth => "`true`, `false` or an expression".to_owned(),
             Self::Count => "a whole number".to_owned(),
-            Self::Word(words) => one_of(words.iter().copied()),
+            Self::Word(words) | Self::Right(words) => one_of(words.iter().copied()),
             Self::Any => "a value".to_owned(),
         }
     }
@@ -266,6 +273,7 @@ impl Takes {
             Self::Truth => json!({ "anyOf": [{ "type": "boolean" }, expression] }),
             Self::Count => json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, expression] }),
             Self::Word(words) => json!({ "anyOf": [{ "enum": words }, expression] }),
+            Self::Right(words) => json!({ "enum": words }),
             Self::Any => json!({ "type": ["string", "number", "boolean", "array", "object"] }),
         }
     }
