@@ -210,3 +210,25 @@ fn egress(config: &Config) -> anyhow::Result<Egress> {
     };
     Ok(Egress::build(&network)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_one_worker_whoever_holds_it() {
+        let data = tempfile::tempdir().unwrap();
+        let claim = || JailPlace::claim(data.path(), &SystemClock).unwrap();
+        let (first, second) = (claim(), claim());
+        assert_ne!(first.worker, second.worker, "two processes side by side");
+        let worker = first.worker;
+        drop(first);
+        let again = claim();
+        assert_eq!(again.worker, worker, "the next life of the same place");
+        drop(again);
+        std::fs::write(data.path().join("jails/0.lock"), "half a na").unwrap();
+        let renamed = claim().worker;
+        assert!(![worker, second.worker].contains(&renamed));
+        assert_eq!(claim().worker, renamed, "it is written down");
+    }
+}
