@@ -22,7 +22,7 @@ const STEPS: &str = r#"daemon:
 const DEATHS: usize = 50;
 
 /// So often a server is asked about a run before it dies, at most: its answers are the clock.
-const ANSWERS: usize = 200;
+const ANSWERS: usize = 80;
 
 const SLOW: &str = "
   stages:
