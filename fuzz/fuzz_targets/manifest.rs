@@ -9,11 +9,11 @@ use manifest::{DaemonSource, Rules, Style, check_daemon, check_spellbook, format
 fuzz_target!(|bytes: &[u8]| {
     let files: Files = [("daemon.yaml", File::Regular(bytes.to_vec()))].into_iter().collect();
     let source = DaemonSource { id: "fuzz", directory: "daemons/fuzz", files: &files };
-    let rules = Rules { ceiling: &Limits::CEILING, models: &["gpt-5"], runtimes: &["bash"], spellbook: None };
+    let rules = Rules { ceiling: &Limits::CEILING, models: &["gpt-5"], runtimes: &["bash"], spellbook: None, siblings: None };
     let checked = check_daemon(source, &rules);
     assert_eq!(checked.is_valid(), checked.diagnostics.iter().all(|one| !one.is_error()));
     render(&checked.diagnostics, &source, Style::Plain);
-    check_spellbook("spellbook.yaml", bytes);
+    check_spellbook("spellbook.yaml", &File::Regular(bytes.to_vec()), "1.0.0");
     if let Ok(text) = std::str::from_utf8(bytes)
         && let Ok(once) = format::fmt(text)
     {

@@ -5,21 +5,23 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use domain::files::Files;
 use domain::id::RepositoryId;
 use domain::name::{Branch, Commit};
 use domain::repository::{BranchRole, Repository};
 use domain::revision::RevisionContent;
-use ports::source::{EntryKind, View};
+use manifest::discover::{Layout, Location, SPELLBOOKS};
+use manifest::{Checked, DaemonSource, Diagnostic, Manifest, Siblings, Spellbook};
+use ports::source::View;
 
 use crate::reconcile::{self, BranchMove, Pushed};
 use crate::refusal::Refusal;
-use crate::survey::{Survey, Surveyed, Verdict};
+use crate::standard::Standard;
+use crate::survey::{self, Survey, Surveyed, Verdict};
 use crate::world::World;
 
 /// So many daemons are named one by one; of more the rest is counted.
 const MOST_NAMED: usize = 20;
-/// Where daemons live unless `spellbook.yaml` says otherwise.
-const ROOTS: [&str; 2] = ["daemons", ".spellbook/daemons"];
 
 /// A push that is not accepted yet.
 #[derive(Debug, Clone)]
@@ -74,7 +76,7 @@ pub async fn review(world: &World, push: &Push) -> Result<Review, Refusal> {
             Some(from) => Some(from.clone()),
             None => fork_base(world, &repository, &update.branch).await?,
         };
-        let changed = survey.changed(base.as_ref()).await?.daemons;
+        let changed = survey.with_calls(survey.changed(base.as_ref()).await?.daemons).await?;
         let verdict = BranchReview { branch: &update.branch, role, survey: &survey, changed: &changed };
         review.accepted &= verdict.accepted();
         verdict.describe(&mut review.text);
@@ -197,8 +199,10 @@ async fn describe_move(
     }
     if let (Some(to), BranchRole::Deploy) = (&moved.to, moved.role) {
         let changed: BTreeSet<String> = lines.iter().map(|(name, _)| name.clone()).collect();
-        let unchanged =
-            names(world, repository, to).await?.into_iter().filter(|name| !changed.contains(name));
+        let unchanged = survey::names(world, &View::of(repository), to)
+            .await?
+            .into_iter()
+            .filter(|name| !changed.contains(name));
         lines.extend(unchanged.map(|name| (name, "unchanged")));
     }
     if lines.is_empty() {
@@ -217,14 +221,47 @@ async fn describe_move(
     Ok(())
 }
 
-/// The daemons of a commit by name, without reading them.
-async fn names(world: &World, repository: RepositoryId, commit: &Commit) -> Result<Vec<String>, Refusal> {
-    let mut names = Vec::new();
-    for root in ROOTS {
-        let entries = world.source.list(&View::of(repository), commit, root).await?;
-        names.extend(
-            entries.into_iter().filter(|entry| entry.kind == EntryKind::Directory).map(|entry| entry.name),
-        );
+/// Checks files that are not pushed, as they would lie in a repository: what a push of them would be held to.
+pub fn check(world: &World, files: &Files) -> Vec<Diagnostic> {
+    let standard = Standard::of(world);
+    let own = SPELLBOOKS.into_iter().find(|name| files.get(name).is_some()).unwrap_or(SPELLBOOKS[0]);
+    let Checked { value: spellbook, mut diagnostics } = Standard::spellbook(own, files.get(own));
+    let layout = Layout::new("spellbook", spellbook.as_ref().unwrap_or(&Spellbook::default()));
+    let discovered = layout.discover(files.paths());
+    diagnostics.extend(discovered.diagnostics);
+    let daemons: Vec<(Location, Files)> = discovered
+        .daemons
+        .into_iter()
+        .map(|location| {
+            let inside = below(&location.directory, files);
+            (location, inside)
+        })
+        .collect();
+    let check = |(Location { directory, id }, files): &(Location, Files), siblings: Option<&Siblings>| {
+        let source = DaemonSource { id: id.as_str(), directory, files };
+        standard.daemon(source, spellbook.as_ref(), siblings)
+    };
+    let mut checked: Vec<Checked<Manifest>> = daemons.iter().map(|daemon| check(daemon, None)).collect();
+    let inputs = |one: &Checked<Manifest>| one.value.as_ref().map(|manifest| manifest.inputs.clone());
+    let called = daemons.iter().zip(&checked).map(|((location, _), one)| (location.id.clone(), inputs(one)));
+    let siblings = Siblings {
+        ids: daemons.iter().map(|(location, _)| location.id.clone()).collect(),
+        called: called.collect(),
+    };
+    for (daemon, one) in daemons.iter().zip(&mut checked) {
+        if one.value.as_ref().is_some_and(|manifest| !manifest.callees().is_empty()) {
+            *one = check(daemon, Some(&siblings));
+        }
     }
-    Ok(names)
+    diagnostics.extend(checked.into_iter().flat_map(|one| one.diagnostics));
+    diagnostics
+}
+
+/// The files below a directory, by path relative to it.
+fn below(directory: &str, files: &Files) -> Files {
+    let inside = |path: &str| match directory {
+        "" => Some(path.to_owned()),
+        directory => path.strip_prefix(directory)?.strip_prefix('/').map(str::to_owned),
+    };
+    files.paths().filter_map(|path| Some((inside(path)?, files.get(path)?.clone()))).collect()
 }

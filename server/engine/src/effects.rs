@@ -3,11 +3,10 @@
 
 use domain::effect::{Annotation, CheckConclusion, CommentTarget, Effect, EffectKind, EffectStatus};
 use domain::event::Event;
-use domain::files::File;
 use domain::id::EffectId;
 use domain::name::Branch;
 use domain::run::EffectMode;
-use manifest::discover::{Layout, SPELLBOOKS};
+use manifest::discover::Layout;
 use manifest::expression::{EvaluationError, RunSoFar};
 use manifest::model::{OutcomeKind, OutcomeSpec};
 use manifest::protected::Protected;
@@ -17,13 +16,12 @@ use serde_json::Value as Json;
 use crate::context::Context;
 use crate::execution::Execution;
 use crate::report;
+use crate::survey;
 
 /// The longest text of one effect, bytes; GitHub's own bound for a comment is 65,536 characters.
 const LONGEST_BODY: usize = 60_000;
 /// The longest key, characters.
 const LONGEST_KEY: usize = 80;
-/// A larger `spellbook.yaml` says nothing, bytes.
-const LONGEST_SPELLBOOK: u64 = 1 << 20;
 /// The longest title, characters.
 const LONGEST_TITLE: usize = 200;
 
@@ -287,13 +285,8 @@ impl Wish<'_> {
     async fn layout(&self) -> Result<Layout, SourceError> {
         let Execution { world, run, workspace, .. } = self.execution;
         let view = View::of(run.repository);
-        let file = world.source.file(&view, workspace.start(), SPELLBOOKS[0], LONGEST_SPELLBOOK).await?;
-        let spellbook = match &file {
-            Some(File::Regular(bytes)) => manifest::check_spellbook(SPELLBOOKS[0], bytes).value,
-            Some(File::Large(_) | File::Symlink | File::Submodule) | None => None,
-        };
         // The name is that of a daemon in the root, whose manifest is protected under any name.
-        Ok(Layout::new("", &spellbook.unwrap_or_default()))
+        survey::layout(world, "", &view, workspace.start()).await
     }
 
     fn value(&self, field: &str) -> Result<Option<Json>, EvaluationError> {

@@ -15,6 +15,7 @@ pub mod reconcile;
 pub mod watch;
 
 pub mod admission;
+mod standard;
 mod survey;
 
 pub mod dispatch;

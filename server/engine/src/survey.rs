@@ -1,6 +1,8 @@
 //! Surveys: which daemons a commit holds, which ones it changed, and what is wrong with them. The same
 //! code for a push that is not accepted yet, for a branch that moved, and for an address.
 
+mod calls;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,10 +12,13 @@ use domain::name::{Commit, DaemonId, Digest};
 use domain::repository::Repository;
 use domain::revision::{DaemonSummary, RevisionContent};
 use manifest::discover::{Layout, MANIFESTS, SPELLBOOKS};
-use manifest::{Checked, DaemonSource, Diagnostic, Manifest, Rules, Spellbook, Style};
+use manifest::{Checked, DaemonSource, Diagnostic, Manifest, Siblings, Spellbook, Style};
 use ports::source::{Directory, ReadBounds, SourceError, View};
 
+use crate::standard::Standard;
 use crate::world::World;
+
+pub(crate) use calls::names;
 
 /// How much of a daemon's directory is read: what is larger is no prompt and no manifest.
 const BOUNDS: ReadBounds = ReadBounds { max_bytes: 1 << 20, max_files: 2_000, max_total: 16 << 20 };
@@ -28,6 +33,7 @@ pub(crate) struct Survey<'a> {
     view: View,
     commit: Commit,
     layout: Layout,
+    standard: Standard,
     /// The repository's own file at this commit, and what is wrong with it.
     pub(crate) spellbook: Checked<Spellbook>,
     own: Option<OwnFile>,
@@ -48,6 +54,10 @@ impl OwnFile {
             }
         }
         Ok(None)
+    }
+
+    fn check(own: Option<&Self>) -> Checked<Spellbook> {
+        Standard::spellbook(own.map_or(SPELLBOOKS[0], |own| own.name), own.map(|own| &own.file))
     }
 
     fn text(&self) -> Cow<'_, str> {
@@ -123,6 +133,21 @@ impl Surveyed {
     }
 }
 
+/// Where a commit has its daemons; in the usual places when its own file is broken.
+pub(crate) async fn layout(
+    world: &World,
+    repository: &str,
+    view: &View,
+    commit: &Commit,
+) -> Result<Layout, SourceError> {
+    let own = OwnFile::read(world, view, commit).await?;
+    Ok(own_layout(repository, &OwnFile::check(own.as_ref())))
+}
+
+fn own_layout(repository: &str, spellbook: &Checked<Spellbook>) -> Layout {
+    Layout::new(repository, spellbook.value.as_ref().unwrap_or(&Spellbook::default()))
+}
+
 impl<'a> Survey<'a> {
     /// Looks at a commit.
     pub(crate) async fn at(
@@ -132,14 +157,10 @@ impl<'a> Survey<'a> {
         commit: &Commit,
     ) -> Result<Self, SourceError> {
         let own = OwnFile::read(world, &view, commit).await?;
-        let spellbook = match &own {
-            Some(own) => manifest::check_spellbook(own.name, &own.file),
-            None => Checked { value: Some(Spellbook::default()), diagnostics: Vec::new() },
-        };
-        let unchanged = Spellbook::default();
-        let layout =
-            Layout::new(repository.path.name.as_str(), spellbook.value.as_ref().unwrap_or(&unchanged));
-        Ok(Self { world, repository, view, commit: commit.clone(), spellbook, own, layout })
+        let spellbook = OwnFile::check(own.as_ref());
+        let layout = own_layout(repository.path.name.as_str(), &spellbook);
+        let standard = Standard::of(world);
+        Ok(Self { world, repository, view, commit: commit.clone(), layout, standard, spellbook, own })
     }
 
     /// What is wrong with the repository's own file, as shown to people.
@@ -190,7 +211,12 @@ impl<'a> Survey<'a> {
             return Ok(Some(found));
         }
         let elsewhere = self.spellbook.value.as_ref().is_some_and(|spellbook| !spellbook.daemons.is_empty());
-        if elsewhere { Ok(self.changed(None).await?.daemons.into_iter().find(there)) } else { Ok(None) }
+        if !elsewhere {
+            return Ok(None);
+        }
+        let named = |directory: &String| self.layout.id_of(directory).as_ref() == Some(daemon);
+        let named = self.directories().await?.into_iter().filter(named).collect();
+        Ok(self.read(named).await?.into_iter().find(there))
     }
 
     async fn read(&self, mut directories: BTreeSet<String>) -> Result<Vec<Surveyed>, SourceError> {
@@ -227,25 +253,16 @@ impl<'a> Survey<'a> {
         let has_manifest = |found: &Directory| MANIFESTS.iter().any(|file| found.files.get(file).is_some());
         let verdict = match found.filter(has_manifest) {
             None => Verdict::Removed,
-            Some(found) => self.check(&name, &found),
+            Some(found) => self.check(&name, &found, None),
         };
         Surveyed { name, directory: directory.to_owned(), verdict }
     }
 
-    fn check(&self, name: &str, found: &Directory) -> Verdict {
+    fn check(&self, name: &str, found: &Directory, siblings: Option<&Siblings>) -> Verdict {
         let digest = found.digest.clone();
         let source = DaemonSource { id: name, directory: &found.path, files: &found.files };
-        let models = self.world.models.names();
-        let models: Vec<&str> = models.iter().map(String::as_str).collect();
-        let runtimes = self.world.sandbox.runtimes();
-        let runtimes: Vec<&str> = runtimes.iter().map(String::as_str).collect();
-        let rules = Rules {
-            ceiling: &self.world.settings.ceiling,
-            models: &models,
-            runtimes: &runtimes,
-            spellbook: self.spellbook.value.as_ref(),
-        };
-        let Checked { value, diagnostics } = manifest::check_daemon(source, &rules);
+        let Checked { value, diagnostics } =
+            self.standard.daemon(source, self.spellbook.value.as_ref(), siblings);
         let said = said(&diagnostics, source);
         match value {
             Some(manifest) => {

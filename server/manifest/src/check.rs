@@ -1,5 +1,6 @@
 //! Files in, a manifest or diagnostics out. Reads the raw types and decides what their values mean together.
 
+mod calls;
 mod files;
 mod graph;
 mod head;
@@ -12,7 +13,7 @@ mod spellbook;
 mod stages;
 mod triggers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::files::{File, Files};
 use domain::limits::Limits;
@@ -21,7 +22,7 @@ use domain::name::{DaemonId, SecretName};
 use crate::codes;
 use crate::diagnostic::{Checked, Diagnostic, Problem, Report};
 use crate::discover::MANIFESTS;
-use crate::model::Manifest;
+use crate::model::{Input, Manifest};
 use crate::raw;
 use crate::read::{Read, Reader};
 use crate::render::Sources;
@@ -73,6 +74,18 @@ pub struct Rules<'r> {
     pub runtimes: &'r [&'r str],
     /// The repository's `spellbook.yaml`, for licence and price.
     pub spellbook: Option<&'r Spellbook>,
+    /// The daemons that this one can call by `./id`; `None` when nobody can tell. Most daemons call none: see
+    /// [`Manifest::callees`](crate::Manifest::callees) before looking for them.
+    pub siblings: Option<&'r Siblings>,
+}
+
+/// The daemons of a repository, at the commit at which one of them is checked.
+#[derive(Debug, Clone, Default)]
+pub struct Siblings {
+    /// All of them, as far as is known; used for "did you mean".
+    pub ids: BTreeSet<DaemonId>,
+    /// Those that are called, and what each asks for; `None` when it is there and cannot run.
+    pub called: BTreeMap<DaemonId, Option<Vec<Input>>>,
 }
 
 /// Checks a daemon. Every problem is found at once; what is unusual but usable is a warning.

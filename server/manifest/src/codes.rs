@@ -202,6 +202,12 @@ codes! {
     NO_QUESTION = "SB0513", "nothing is asked",
         "A stage with an agent has a `prompt_template`, a `prompt_file` or an `input`.",
         "- { name: Ask, agent: gpt-5 }\n";
+    UNKNOWN_SIBLING = "SB0514", "no such daemon beside this one",
+        "`./id` names a daemon of the same repository, and at this commit there is none. The stage fails until there is.",
+        "uses: ./sumarize\n";
+    CALL_INPUTS = "SB0515", "inputs that the called daemon does not take",
+        "The called daemon has no input of this name, or one that it needs is not given. The stage fails when it runs.",
+        "uses: ./summarize\ninputs: { dept: quick }\n";
 
     // Files.
     NO_SUCH_FILE = "SB0601", "no such file",
@@ -254,6 +260,9 @@ codes! {
     EMPTY_BUNDLE = "SB1005", "bundle without daemons",
         "A bundle names at least two daemons of the repository by their ids, each once.",
         "bundles:\n  - { name: All, daemons: [review], price: free }\n";
+    NEWER_SERVER = "SB1006", "needs another version of the server",
+        "`requires` does not hold for the server that checks the file. Ask the operator to update it, or widen the requirement.",
+        "requires: \">=99\"\n";
 }
 
 /// The catalogue as Markdown: `docs/diagnostics.md`.

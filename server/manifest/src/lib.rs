@@ -30,7 +30,8 @@ pub mod format;
 pub mod schema;
 
 pub use check::{
-    CODING_AGENTS, DaemonSource, NETWORK_SETS, Rules, check_daemon, check_spellbook, unsupported_stages,
+    CODING_AGENTS, DaemonSource, NETWORK_SETS, Rules, Siblings, check_daemon, check_spellbook,
+    unsupported_stages,
 };
 pub use diagnostic::{Checked, Diagnostic, Severity, to_json};
 pub use model::Manifest;

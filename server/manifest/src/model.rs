@@ -1,7 +1,7 @@
 //! A daemon as it was understood: every name resolved, every expression parsed, every limit a
 //! number. Whoever holds a [`Manifest`] need not look at YAML again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use domain::limits::Limits;
@@ -50,6 +50,22 @@ pub struct Manifest {
     pub on_failure: Vec<Stage>,
     /// What the server may do with the result.
     pub outcomes: Vec<OutcomeSpec>,
+}
+
+impl Manifest {
+    /// The daemons of the same repository that it calls, also inside `foreach`.
+    pub fn callees(&self) -> BTreeSet<&DaemonId> {
+        let mut found = BTreeSet::new();
+        let mut open: Vec<&Stage> = self.stages.iter().chain(&self.on_failure).collect();
+        while let Some(stage) = open.pop() {
+            match &stage.kind {
+                StageKind::Daemon(DaemonStage { uses: Callee::Sibling(id), .. }) => drop(found.insert(id)),
+                StageKind::Foreach(foreach) => open.extend(&foreach.stages),
+                _ => {}
+            }
+        }
+        found
+    }
 }
 
 /// Where a daemon stands in the market.

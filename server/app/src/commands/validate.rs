@@ -84,16 +84,22 @@ impl Findings {
         let progress = ui.steps("checking", found.daemons.len());
         for location in found.daemons {
             if done.insert(worktree.root().join(&location.directory)) {
-                self.check(&worktree.load(location)?, &worktree);
+                self.check(&worktree.load(location)?, &worktree)?;
             }
             progress.step();
         }
         Ok(())
     }
 
-    fn check(&mut self, daemon: &LocalDaemon, worktree: &Worktree) {
+    fn check(&mut self, daemon: &LocalDaemon, worktree: &Worktree) -> Result<(), CommandError> {
         self.daemons += 1;
-        self.extend(daemon.check(worktree.spellbook()).diagnostics, &daemon.source());
+        let mut checked = daemon.check(worktree.spellbook(), None);
+        if let Some(manifest) = checked.value.filter(|manifest| !manifest.callees().is_empty()) {
+            let siblings = worktree.siblings(&manifest)?;
+            checked = daemon.check(worktree.spellbook(), Some(&siblings));
+        }
+        self.extend(checked.diagnostics, &daemon.source());
+        Ok(())
     }
 
     fn extend(&mut self, diagnostics: Vec<Diagnostic>, sources: &dyn Sources) {

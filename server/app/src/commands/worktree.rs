@@ -3,6 +3,7 @@
 //! Symbolic links are told apart and never followed below the root, as on a server, which sees git's
 //! trees and not what a link points to.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -12,7 +13,7 @@ use domain::files::{File, Files};
 use domain::limits::Limits;
 use domain::name::DaemonId;
 use manifest::discover::{Discovered, Layout, Location, MANIFESTS, SPELLBOOKS};
-use manifest::{Checked, DaemonSource, Manifest, Rules, Spellbook, check_daemon, check_spellbook};
+use manifest::{Checked, DaemonSource, Manifest, Rules, Siblings, Spellbook, check_daemon, check_spellbook};
 
 use crate::exit::{CommandError, Exit};
 
@@ -30,6 +31,8 @@ pub(crate) struct Worktree {
     root: PathBuf,
     spellbook: Option<OwnFile>,
     layout: Layout,
+    /// Every daemon of it, once somebody asked.
+    all: OnceCell<Vec<Location>>,
 }
 
 /// `spellbook.yaml`, as it was read and understood.
@@ -63,8 +66,12 @@ impl LocalDaemon {
     }
 
     /// Checks it against what any server allows.
-    pub(crate) fn check(&self, spellbook: Option<&Spellbook>) -> Checked<Manifest> {
-        let rules = Rules { ceiling: &Limits::CEILING, models: &[], runtimes: &[], spellbook };
+    pub(crate) fn check(
+        &self,
+        spellbook: Option<&Spellbook>,
+        siblings: Option<&Siblings>,
+    ) -> Checked<Manifest> {
+        let rules = Rules { ceiling: &Limits::CEILING, models: &[], runtimes: &[], spellbook, siblings };
         check_daemon(self.source(), &rules)
     }
 }
@@ -83,7 +90,7 @@ impl Worktree {
         let value = spellbook.as_ref().and_then(|file| file.checked.value.clone()).unwrap_or_default();
         let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let layout = Layout::new(&name, &value);
-        Ok((Self { root, spellbook, layout }, inside))
+        Ok((Self { root, spellbook, layout, all: OnceCell::new() }, inside))
     }
 
     /// The root.
@@ -131,6 +138,24 @@ impl Worktree {
         }
         let id = DaemonId::parse(directory.rsplit('/').next()?).ok()?;
         Some(Location { directory, id })
+    }
+
+    /// What a daemon calls by `./id`, and what else it could have called.
+    pub(crate) fn siblings(&self, caller: &Manifest) -> Result<Siblings, CommandError> {
+        let all = match self.all.get() {
+            Some(all) => all,
+            None => self.all.get_or_init({
+                let found = self.discover(Path::new(""))?;
+                || found.daemons
+            }),
+        };
+        let ids = all.iter().map(|location| location.id.clone()).collect();
+        let mut siblings = Siblings { ids, ..Siblings::default() };
+        for location in all.iter().filter(|location| caller.callees().contains(&location.id)) {
+            let checked = self.load(location.clone())?.check(self.spellbook(), None);
+            siblings.called.insert(location.id.clone(), checked.value.map(|manifest| manifest.inputs));
+        }
+        Ok(siblings)
     }
 
     /// Reads a daemon.
@@ -213,7 +238,7 @@ fn own_file(root: &Path) -> Result<Option<OwnFile>, CommandError> {
     // One byte more than allowed is enough for the check to say that it is too long.
     let bytes = read_up_to(&path, LONGEST_FILE + 1)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    let checked = check_spellbook(name, &File::Regular(bytes));
+    let checked = check_spellbook(name, &File::Regular(bytes), env!("CARGO_PKG_VERSION"));
     Ok(Some(OwnFile { name, text, checked }))
 }
 

@@ -6,6 +6,7 @@
     reason = "what surprises a test ends it; tests start the programs that they are about and read the environment"
 )]
 
+mod admission;
 mod cli;
 mod daemons;
 mod house;

@@ -15,23 +15,24 @@ use crate::spellbook::{Branches, Bundle, Forks, Publisher, Requirement, Spellboo
 use crate::suggest::quoted;
 use crate::yaml::{Node, Shape};
 
-/// Checks a repository's own file, at `path` in the repository. An empty file is one that says nothing.
-pub fn check_spellbook(path: &str, file: &File) -> Checked<Spellbook> {
+/// Checks a repository's own file, at `path` in the repository, for a server of this version. An empty file is
+/// one that says nothing.
+pub fn check_spellbook(path: &str, file: &File, server: &str) -> Checked<Spellbook> {
     let mut report = Report::default();
-    let value = read(path, file, &mut report);
+    let value = read(path, file, server, &mut report);
     Checked::new(value, report.finish(path))
 }
 
-fn read(path: &str, file: &File, report: &mut Report) -> Option<Spellbook> {
+fn read(path: &str, file: &File, server: &str, report: &mut Report) -> Option<Spellbook> {
     let text = regular_text(Some(file), path, report)?;
     let node = tree(text, path, report)?;
     if node.shape == Shape::Scalar(serde_json::Value::Null) {
         return Some(Spellbook::default());
     }
-    Some(spellbook(&node, &mut Reader::new(path.to_owned(), text, report)))
+    Some(spellbook(&node, server, &mut Reader::new(path.to_owned(), text, report)))
 }
 
-fn spellbook(node: &Node, reader: &mut Reader<'_>) -> Spellbook {
+fn spellbook(node: &Node, server: &str, reader: &mut Reader<'_>) -> Spellbook {
     let root = reader.root(node);
     let Some(raw) = raw::File::read(node, root, reader) else { return Spellbook::default() };
     let license = raw.license.found().map(|(Line(license), place)| {
@@ -60,13 +61,28 @@ fn spellbook(node: &Node, reader: &mut Reader<'_>) -> Spellbook {
             .and_then(|(Line(path), place)| parsed(path, place, reader, &codes::BAD_REPOSITORY)),
         requires: raw.requires.found().map_or_else(Requirement::default, |(Line(text), place)| {
             let requirement = Requirement::parse(text);
-            if requirement.is_none() {
-                let problem =
-                    Problem::error(&codes::BAD_REQUIREMENT, format!("{} is not a requirement", quoted(text)));
-                reader.report(problem.expected("comparisons, like `>=1.2` or `>=1.2, <2`"), place);
-            }
+            report(requirement_fault(text, requirement.as_ref(), server), place, reader);
             requirement.unwrap_or_default()
         }),
+    }
+}
+
+/// What is wrong with a requirement, for a server of this version.
+fn requirement_fault(text: &str, requirement: Option<&Requirement>, server: &str) -> Option<Problem> {
+    match requirement {
+        None => {
+            let message = format!("{} is not a requirement", quoted(text));
+            let problem = Problem::error(&codes::BAD_REQUIREMENT, message);
+            Some(problem.expected("comparisons, like `>=1.2` or `>=1.2, <2`"))
+        }
+        Some(requirement) if !requirement.admits(server) => {
+            let message = format!("these daemons need Spellbook {}, and this is {server}", quoted(text));
+            Some(
+                Problem::error(&codes::NEWER_SERVER, message)
+                    .help("ask the operator of this server to update it"),
+            )
+        }
+        Some(_) => None,
     }
 }
 

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::name::{Address, At, DaemonId, NameError};
-
 use super::Check;
 use super::names::Visible;
 use super::schema;
@@ -13,8 +11,8 @@ use crate::codes;
 use crate::diagnostic::Problem;
 use crate::expression::Template;
 use crate::model::{
-    AgentStage, ApprovalStage, Callee, DaemonStage, ForeachStage, HttpBody, HttpStage, HybridStage, Manifest,
-    ModelAlias, OutcomeSpec, PromptStage, Retry, Rule, ScriptStage, Stage, StageKind,
+    AgentStage, ApprovalStage, ForeachStage, HttpBody, HttpStage, HybridStage, Manifest, ModelAlias,
+    OutcomeSpec, PromptStage, Retry, Rule, ScriptStage, Stage, StageKind,
 };
 use crate::raw::daemon::Daemon;
 use crate::raw::scalar::{Any, Identifier, Line, Named, Templated, TemplatedJson, Text};
@@ -436,46 +434,6 @@ impl Check<'_> {
         rules
     }
 
-    fn call(&mut self, raw: &raw::Stage, visible: &Visible<'_>) -> Option<DaemonStage> {
-        let mut inputs = BTreeMap::new();
-        for (name, _, value) in raw.inputs.get().map_or(&[][..], |named| &named.0) {
-            self.json_names(value, visible);
-            inputs.extend(value.get().map(|value| (name.clone(), value.template.clone())));
-        }
-        let (Line(written), place) = raw.uses.found()?;
-        let uses = match callee(written) {
-            Ok(uses) => uses,
-            Err(error) => {
-                let problem = Problem::error(
-                    &codes::BAD_USES,
-                    format!("{} is not a daemon's address", quoted(written)),
-                );
-                let problem = problem.expected("`./id`, or `owner/repository/id@ref`");
-                self.reader.report(
-                    problem.help(format!("{} is not {}: {}", quoted(&error.text), error.kind, error.rule)),
-                    place,
-                );
-                return None;
-            }
-        };
-        if let Callee::Address(address) = &uses {
-            self.pinned(address, place);
-        }
-        Some(DaemonStage { uses, inputs })
-    }
-
-    fn pinned(&mut self, address: &Address, place: Place) {
-        let problem = match &address.at {
-            At::Commit(_) => return,
-            At::Deployed => Problem::error(&codes::UNPINNED, "no version is named"),
-            At::Named(name) => Problem::warning(
-                &codes::UNPINNED,
-                format!("{} can move to another commit", quoted(name.as_str())),
-            ),
-        };
-        self.reader.report(problem.help("write `@` and all 40 digits of a commit id"), place);
-    }
-
     fn foreach(
         &mut self,
         raw: &raw::Stage,
@@ -576,13 +534,6 @@ fn not_yet(kind: &StageKind) -> Option<&'static str> {
         | StageKind::Rules(_)
         | StageKind::Daemon(_)
         | StageKind::Foreach(_) => None,
-    }
-}
-
-fn callee(text: &str) -> Result<Callee, NameError> {
-    match text.strip_prefix("./") {
-        Some(id) => DaemonId::parse(id).map(Callee::Sibling),
-        None => text.parse().map(Callee::Address),
     }
 }
 

@@ -2,13 +2,16 @@
 //! `valid` can be used, if with warnings; what is in `invalid` cannot, and is named after its first code. Each
 //! goes through the check; the valid ones pass the published schema as well.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use domain::files::{File, Files};
 use domain::limits::Limits;
+use domain::name::DaemonId;
+use manifest::model::{Input, InputKind};
 use manifest::{
-    DaemonSource, Diagnostic, Rules, Style, check_daemon, check_spellbook, codes, render, schema,
+    DaemonSource, Diagnostic, Rules, Siblings, Style, check_daemon, check_spellbook, codes, render, schema,
 };
 
 use crate::bless::root;
@@ -16,8 +19,35 @@ use crate::bless::root;
 const MODELS: [&str; 6] = ["claude-opus", "gemini-pro", "gpt-4", "gpt-5", "gpt-image-2", "local"];
 const RUNTIMES: [&str; 3] = ["bash", "node", "python"];
 
-pub(crate) const RULES: Rules<'static> =
-    Rules { ceiling: &Limits::CEILING, models: &MODELS, runtimes: &RUNTIMES, spellbook: None };
+pub(crate) const RULES: Rules<'static> = Rules {
+    ceiling: &Limits::CEILING,
+    models: &MODELS,
+    runtimes: &RUNTIMES,
+    spellbook: None,
+    siblings: None,
+};
+
+/// What lies beside each fixture: a daemon without inputs, and some with.
+static SIBLINGS: LazyLock<Siblings> = LazyLock::new(|| {
+    let input = |name: &str, required: bool| Input {
+        name: name.to_owned(),
+        kind: InputKind::String,
+        description: None,
+        default: None,
+        required,
+    };
+    let id = |text: &str| text.parse::<DaemonId>().expect("an id");
+    let asked = vec![input("text", true), input("depth", false), input("language", false)];
+    let called = BTreeMap::from([
+        (id("bare"), Some(Vec::new())),
+        (id("minimal"), Some(vec![input("topic", true), input("list", false)])),
+        (id("summarize"), Some(asked)),
+    ]);
+    Siblings { ids: called.keys().cloned().collect(), called }
+});
+
+/// The version of the server that checks them.
+const SERVER: &str = "1.4.0";
 
 /// Codes that no fixture can have: they need a tree, a link or a hundred mistakes. Each has a test in `hostile`.
 const ELSEWHERE: [&str; 5] = ["SB0002", "SB0003", "SB0009", "SB0011", "SB0012"];
@@ -69,13 +99,13 @@ pub(crate) fn texts() -> Vec<(String, String)> {
 /// What a check says: is there a value, what are the diagnostics, how do they look.
 fn check(id: &str, files: &Files) -> (bool, Vec<Diagnostic>, String) {
     if let Some(file) = files.get("spellbook.yaml") {
-        let checked = check_spellbook("spellbook.yaml", file);
+        let checked = check_spellbook("spellbook.yaml", file, SERVER);
         let text = String::from_utf8_lossy(files.bytes("spellbook.yaml").unwrap_or_default()).into_owned();
         let shown = render(&checked.diagnostics, &("spellbook.yaml", text.as_str()), Style::Plain);
         return (checked.is_valid(), checked.diagnostics, shown);
     }
     let source = DaemonSource { id, directory: &format!("daemons/{id}"), files };
-    let checked = check_daemon(source, &RULES);
+    let checked = check_daemon(source, &Rules { siblings: Some(&SIBLINGS), ..RULES });
     let shown = render(&checked.diagnostics, &source, Style::Plain);
     (checked.is_valid(), checked.diagnostics, shown)
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use domain::files::{File, Files};
-use manifest::{Checked, DaemonSource, Manifest, Style, check_daemon, render};
+use manifest::{Checked, DaemonSource, Diagnostic, Manifest, Style, check_daemon, check_spellbook, render};
 
 use crate::fixtures::RULES;
 
@@ -16,7 +16,11 @@ fn check_text(text: impl Into<Vec<u8>>) -> Checked<Manifest> {
 }
 
 fn codes(checked: &Checked<Manifest>) -> Vec<&'static str> {
-    checked.diagnostics.iter().map(|one| one.code).collect()
+    codes_of(&checked.diagnostics)
+}
+
+fn codes_of(diagnostics: &[Diagnostic]) -> Vec<&'static str> {
+    diagnostics.iter().map(|one| one.code).collect()
 }
 
 const GOOD: &str = "daemon:\n  name: A\n  stages: [{ name: A, script: ls }]\n";
@@ -31,6 +35,7 @@ fn what_is_no_regular_file_is_not_read() {
             let files = [("daemon.yaml", File::Regular(staged(stage).into())), ("p.md", file.clone())];
             assert_eq!(codes(&check_files(&files.into_iter().collect())), [code], "{stage}");
         }
+        assert_eq!(codes_of(&check_spellbook("spellbook.yaml", &file, "1.0.0").diagnostics), [code]);
     }
     assert_eq!(codes(&check_text(vec![b' '; (1 << 20) + 1])), ["SB0003"]);
 }
