@@ -153,7 +153,9 @@ impl Mirrors {
         let shared = Arc::new(self.open_at(&path)?);
         if open.mirrors.len() >= MOST_OPEN {
             let oldest = open.mirrors.iter().min_by_key(|(_, (used, _))| *used).map(|(id, _)| *id);
-            oldest.map(|id| self.close(open.mirrors.remove(&id)));
+            if let Some(id) = oldest {
+                self.close(open.mirrors.remove(&id));
+            }
         }
         open.mirrors.insert(repository, (now, Arc::clone(&shared)));
         Ok(shared)
