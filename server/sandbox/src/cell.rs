@@ -47,6 +47,8 @@ pub(crate) struct Cell {
     pub group: Group,
     pub lodger: Lodger,
     turn: Turn,
+    /// It may still have an order that nobody read.
+    pub spoiled: bool,
 }
 
 /// How many jails nsjail makes, one after another.
@@ -94,7 +96,7 @@ impl Cell {
             entrance: group.entrance()?,
         };
         let process = start.spawn()?;
-        Ok(Self { process, first, inside: None, log, policy, group, lodger, turn })
+        Ok(Self { process, first, inside: None, log, policy, group, lodger, turn, spoiled: false })
     }
 
     /// Becomes readable when nsjail has ended.
@@ -203,7 +205,7 @@ impl Cell {
     /// # Errors
     /// When this cell can make none.
     pub(crate) fn renew(&mut self, limits: &Limits, stop: &File) -> io::Result<()> {
-        if self.turn == Turn::Once || !self.is_empty() || self.group.members().len() > 1 {
+        if self.spoiled || !self.is_empty() || self.group.members().len() > 1 {
             return Err(io::Error::other("the last jail left something behind"));
         }
         self.inside = None;

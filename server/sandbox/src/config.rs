@@ -17,12 +17,15 @@ pub struct Config {
     pub runtimes: BTreeMap<String, Runtime>,
     /// Jails that ask for more than this are refused.
     pub ceiling: Limits,
+    /// How many jails are kept ready for programs to come; only root can. Each takes some megabytes and,
+    /// until it is needed, no processor time.
+    pub prepared: usize,
 }
 
 impl Config {
-    /// The host's toolchain only, and the default ceiling.
+    /// The host's toolchain only, the default ceiling, nothing prepared.
     pub fn new(nsjail: PathBuf, state_dir: PathBuf) -> Self {
-        Self { nsjail, state_dir, runtimes: BTreeMap::new(), ceiling: Limits::CEILING }
+        Self { nsjail, state_dir, runtimes: BTreeMap::new(), ceiling: Limits::CEILING, prepared: 0 }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The sandbox of a server.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -9,10 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::limits::Limits;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 use ports::sandbox::{JailReport, JailSpec, OutputChunk, Protection, Sandbox, SandboxError, Swept};
@@ -20,10 +21,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::cell::Cell;
 use crate::config::Config;
 use crate::descriptor;
 use crate::group::Groups;
 use crate::output::Queue;
+use crate::pool::{Pool, Shape};
 use crate::runtime::{Toolchains, visible};
 use crate::supervise::{self, Job, process_bound};
 use crate::user::Users;
@@ -40,6 +43,7 @@ pub struct Jails {
     toolchains: Toolchains,
     pub(crate) groups: Groups,
     pub(crate) users: Users,
+    pub(crate) pool: Arc<Pool>,
     names: Arc<Mutex<Taken>>,
     /// One look around at a time.
     pub(crate) trial: tokio::sync::Mutex<()>,
@@ -82,11 +86,15 @@ impl Jails {
         let toolchains =
             Toolchains::prepare(&config.runtimes, &roots).map_err(|error| failed(&roots, error))?;
         let owner = hex::encode(&Sha256::digest(config.state_dir.as_os_str().as_bytes())[..6]);
+        let (groups, users) = (Groups::discover(&owner), Users::discover());
+        let nsjail = CString::new(config.nsjail.as_os_str().as_bytes()).unwrap_or_default();
+        let pool = Pool::new(config.prepared, nsjail, groups.clone(), users.clone());
         Ok(Self {
             roots,
             toolchains,
-            groups: Groups::discover(&owner),
-            users: Users::discover(),
+            groups,
+            users,
+            pool: Arc::new(pool),
             names: Arc::default(),
             trial: tokio::sync::Mutex::default(),
             config,
@@ -122,6 +130,17 @@ impl Jails {
         Ok(RawJail { nsjail: self.config.nsjail.clone(), configuration })
     }
 
+    /// Prepares jails for programs with this toolchain and these limits, and waits until they are ready.
+    /// Says how many are: none where none can be, see [`Config::prepared`].
+    ///
+    /// # Errors
+    /// When there is no such runtime.
+    pub async fn prepare(&self, runtime: Option<&str>, limits: &Limits) -> Result<usize, SandboxError> {
+        let shape = Shape::new(self.toolchains.get(runtime)?, limits);
+        self.pool.prepare(&shape);
+        Ok(self.pool.at_rest(&shape).await)
+    }
+
     fn job(&self, spec: JailSpec) -> Result<(Job, Name), SandboxError> {
         plan::check(&spec, &self.config.ceiling)?;
         let toolchain = self.toolchains.get(spec.runtime.as_deref())?.clone();
@@ -134,10 +153,29 @@ impl Jails {
         let name = Name::take(&self.names, &spec)?;
         Ok((Job { spec, nsjail, toolchain, groups: self.groups.clone(), users: self.users.clone() }, name))
     }
+
+    /// Hands the job to a prepared jail, else to a thread of its own.
+    fn begin(
+        &self,
+        job: Job,
+        name: Name,
+        queue: Arc<Queue>,
+        done: oneshot::Sender<Result<JailReport, SandboxError>>,
+    ) -> io::Result<Held> {
+        let (stopped, stop) = descriptor::pipe()?;
+        let (_over, over) = std::sync::mpsc::channel();
+        let task = Box::new(Task { job, name, stopped, queue, done, _over });
+        if let Err(task) = self.pool.give(task) {
+            let thread = std::thread::Builder::new().name(format!("jail-{}", task.job.spec.name));
+            thread.spawn(move || task.run())?;
+        }
+        Ok(Held { stop: Some(stop), over })
+    }
 }
 
 impl Drop for Jails {
     fn drop(&mut self) {
+        self.pool.close();
         self.groups.close();
     }
 }
@@ -154,7 +192,8 @@ impl Sandbox for Jails {
         let (job, name) = self.job(jail)?;
         let queue = Arc::new(Queue::default());
         let (done, mut report) = oneshot::channel();
-        let mut thread = Thread::start(job, name, Arc::clone(&queue), done)
+        let mut held = self
+            .begin(job, name, Arc::clone(&queue), done)
             .map_err(|error| SandboxError::SetUp(format!("a thread for the jail: {error}")))?;
 
         let mut reader = std::pin::pin!(forward(&queue, &output));
@@ -163,7 +202,7 @@ impl Sandbox for Jails {
             tokio::select! {
                 report = &mut report => break report,
                 all = &mut reader, if complete.is_none() => complete = Some(all),
-                () = cancel.cancelled(), if !thread.is_stopped() => thread.stop(),
+                () = cancel.cancelled(), if !held.is_stopped() => held.stop(),
             }
         };
         // The sender is dropped without a word only if the thread panicked; the jail went with it.
@@ -178,14 +217,15 @@ impl Sandbox for Jails {
     }
 
     async fn sweep(&self) -> Result<Swept, SandboxError> {
-        let names = Arc::clone(&self.names);
+        let (names, pool) = (Arc::clone(&self.names), Arc::clone(&self.pool));
         let groups = self.groups.clone();
         let roots = self.roots.clone();
         let keep: Vec<PathBuf> =
             self.toolchains.each().filter_map(|one| Some(one.home()?.to_owned())).collect();
         let swept = tokio::task::spawn_blocking(move || {
-            let alive =
-                |name: &str| names.lock().unwrap_or_else(PoisonError::into_inner).names.contains(name);
+            let alive = |name: &str| {
+                names.lock().unwrap_or_else(PoisonError::into_inner).names.contains(name) || pool.has(name)
+            };
             let (processes, groups) = groups.sweep(alive)?;
             let mut directories = 0;
             for entry in fs::read_dir(&roots)? {
@@ -197,7 +237,12 @@ impl Sandbox for Jails {
             }
             Ok::<_, io::Error>(Swept { processes, groups, directories })
         });
-        match swept.await {
+        let swept = swept.await;
+        // Now that the machine is ours: the first run shall find a jail, too.
+        if let Ok(host) = self.toolchains.get(None) {
+            self.pool.prepare(&Shape::new(host, &Limits::DEFAULT));
+        }
+        match swept {
             Ok(swept) => swept.map_err(|error| SandboxError::SetUp(format!("sweeping: {error}"))),
             Err(error) => Err(SandboxError::SetUp(format!("sweeping: {error}"))),
         }
@@ -222,32 +267,65 @@ async fn forward(queue: &Queue, output: &mpsc::Sender<OutputChunk>) {
     }
 }
 
-/// The thread of a jail. Dropping it ends the jail, and waits until it is gone.
-struct Thread {
-    stop: Option<OwnedFd>,
-    handle: Option<JoinHandle<()>>,
+/// A run on its way to a thread.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub job: Job,
+    name: Name,
+    /// Hung up when the jail is to end.
+    stopped: File,
+    queue: Arc<Queue>,
+    done: oneshot::Sender<Result<JailReport, SandboxError>>,
+    /// Dropped when nothing is left.
+    _over: std::sync::mpsc::Sender<Infallible>,
 }
 
-impl Thread {
-    fn start(
-        job: Job,
-        name: Name,
-        queue: Arc<Queue>,
-        done: oneshot::Sender<Result<JailReport, SandboxError>>,
-    ) -> io::Result<Self> {
-        let (stopped, stop) = descriptor::pipe()?;
-        let handle =
-            std::thread::Builder::new().name(format!("jail-{}", job.spec.name)).spawn(move || {
-                let report = supervise::run(&job, &stopped, &queue);
-                queue.close();
-                drop(name);
-                // Nobody waits for it when the future was dropped.
-                let _ = done.send(report);
-            })?;
-        Ok(Self { stop: Some(stop), handle: Some(handle) })
+/// Whether a prepared jail could be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fit {
+    Yes,
+    No,
+}
+
+impl Task {
+    /// Runs in a jail of its own.
+    pub(crate) fn run(self) {
+        let report = supervise::run(&self.job, &self.stopped, &self.queue);
+        self.end(report);
     }
 
-    /// Asks the thread to end the jail: the other end of the pipe is hung up.
+    /// Runs in a prepared one, or in one of its own if that is of no use. `over` is called before
+    /// anybody is told.
+    pub(crate) fn run_in(self, cell: &mut Cell, over: impl FnOnce()) -> Fit {
+        let report = match supervise::run_in(&self.job, cell, &self.stopped, &self.queue) {
+            Ok(report) => Ok(report),
+            Err(Some(error)) => Err(error),
+            Err(None) => {
+                self.run();
+                return Fit::No;
+            }
+        };
+        over();
+        self.end(report);
+        Fit::Yes
+    }
+
+    fn end(self, report: Result<JailReport, SandboxError>) {
+        self.queue.close();
+        drop(self.name);
+        // Nobody waits for it when the future was dropped.
+        let _ = self.done.send(report);
+    }
+}
+
+/// Hold on a task. Dropping it ends the jail, and waits until it is gone.
+struct Held {
+    stop: Option<OwnedFd>,
+    over: std::sync::mpsc::Receiver<Infallible>,
+}
+
+impl Held {
+    /// Asks for the end of the jail: the other end of the pipe is hung up.
     fn stop(&mut self) {
         self.stop = None;
     }
@@ -257,13 +335,11 @@ impl Thread {
     }
 }
 
-impl Drop for Thread {
+impl Drop for Held {
     fn drop(&mut self) {
         self.stop();
-        if let Some(handle) = self.handle.take() {
-            // Some milliseconds, if the jail was still there.
-            let _ = handle.join();
-        }
+        // Some milliseconds, if the jail was still there. Nothing is ever sent.
+        let _ = self.over.recv();
     }
 }
 
@@ -275,6 +351,7 @@ struct Taken {
 }
 
 /// A name and a workspace that no other jail has meanwhile: a workspace belongs to one jail's user.
+#[derive(Debug)]
 struct Name {
     name: String,
     workspace: PathBuf,

@@ -32,6 +32,7 @@ mod workspace;
 
 mod end;
 mod plan;
+mod pool;
 mod supervise;
 
 mod protections;

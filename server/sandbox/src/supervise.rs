@@ -92,11 +92,10 @@ pub(crate) fn run(job: &Job, stop: &File, queue: &Arc<Queue>) -> Result<JailRepo
     report.tell(job)
 }
 
-/// The same in a cell that was prepared. What is an error here may be none in a cell of its own, unless
-/// the program began: `Err(None)` is a cell of no use.
+/// The same in a cell that was prepared.
 ///
 /// # Errors
-/// When there was no jail.
+/// When there was no jail; without a reason when this cell is of no use and another one may be.
 pub(crate) fn run_in(
     job: &Job,
     cell: &mut Cell,
@@ -104,6 +103,9 @@ pub(crate) fn run_in(
     queue: &Arc<Queue>,
 ) -> Result<JailReport, Option<SandboxError>> {
     let spec = &job.spec;
+    if cell.has_ended() || cell.is_empty() {
+        return Err(None);
+    }
     let workspace = workspace::open(&spec.workspace, &spec.directory)?;
     give(&workspace, &cell.lodger)?;
     let watch = watch(&workspace, spec)?;
@@ -117,9 +119,13 @@ pub(crate) fn run_in(
     })?;
     drop(tree);
     running.order()?;
-    let report = running.attend(watch, stop)?;
+    let ended = running.attend(watch, stop)?;
+    if !ended.signs.started && ended.signs.cut.is_none() {
+        // It died while it rested.
+        return Err(None);
+    }
     take_back(&workspace)?;
-    Ok(report.tell(job)?)
+    Ok(ended.tell(job)?)
 }
 
 fn watch(workspace: &Workspace, spec: &JailSpec) -> Result<Watch, SandboxError> {
@@ -224,6 +230,7 @@ impl<'a> Running<'a> {
         // Nobody is left who could knock.
         self.door = None;
         watched?;
+        self.cell.spoiled = self.signs.status.is_none();
         let usage = self.cell.group.usage();
         let used = self.cell.used();
         let mut signs = self.signs;
@@ -267,8 +274,11 @@ impl<'a> Running<'a> {
                 (None, None) => begun + SET_UP,
             };
             let mut wake = deadline;
+            if self.cell.is_empty() {
+                return Ok(());
+            }
             if self.times.1.is_some() {
-                if self.cell.inside().is_none() || self.cell.is_empty() || now >= deadline {
+                if self.cell.inside().is_none() || now >= deadline {
                     return Ok(());
                 }
             } else {
@@ -304,10 +314,10 @@ impl<'a> Running<'a> {
             PollFd::new(stop.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.cell.jailer().as_fd(), PollFlags::POLLIN),
         ];
-        // After the program's end there is only one more thing to wait for.
-        match self.cell.inside().filter(|_| self.times.1.is_some()) {
-            Some(inside) => polled.push(PollFd::new(inside.as_fd(), PollFlags::POLLIN)),
-            None => polled.push(PollFd::new(self.cell.first.as_fd(), PollFlags::POLLIN)),
+        polled.extend(self.cell.inside().map(|inside| PollFd::new(inside.as_fd(), PollFlags::POLLIN)));
+        // After the program's end nothing more is said, but that nobody is there.
+        if self.times.1.is_none() {
+            polled.push(PollFd::new(self.cell.first.as_fd(), PollFlags::POLLIN));
         }
         polled.extend(self.drain.pipes().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
         match poll(&mut polled, timeout) {

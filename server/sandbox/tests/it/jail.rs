@@ -15,6 +15,8 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::heard;
+
 /// A sandbox with a state directory of its own.
 pub(crate) struct Place {
     pub jails: Jails,
@@ -54,6 +56,14 @@ pub(crate) fn open_directory() -> TempDir {
     home
 }
 
+/// Whether these tests are run once more in prepared jails.
+#[expect(clippy::disallowed_methods, reason = "a test says so to the tests that it starts")]
+pub(crate) fn all_prepared() -> bool {
+    std::env::var(PREPARED).is_ok()
+}
+
+pub(crate) const PREPARED: &str = "SPELLBOOK_TEST_PREPARED";
+
 impl Place {
     pub(crate) fn new() -> Self {
         Self::with(|_| {})
@@ -62,6 +72,7 @@ impl Place {
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let home = open_directory();
         let mut config = Config::new(nsjail(), home.path().join("state"));
+        config.prepared = if all_prepared() { 2 } else { 0 };
         change(&mut config);
         Self { jails: Jails::open(config).unwrap(), home }
     }
@@ -126,6 +137,12 @@ pub(crate) async fn run_telling(
     cancel: CancellationToken,
     up: oneshot::Sender<()>,
 ) -> Result<Ran, SandboxError> {
+    let name = spec.name.clone();
+    if all_prepared() {
+        heard::listen();
+        // What makes no jail says so when it is run.
+        let _ = jails.prepare(spec.runtime.as_deref(), &spec.limits).await;
+    }
     let mut up = Some(up);
     let (sender, mut receiver) = mpsc::channel::<OutputChunk>(4);
     let collect = async {
@@ -144,7 +161,15 @@ pub(crate) async fn run_telling(
     };
     let (report, (stdout, stderr)) = tokio::join!(jails.run(spec, sender, cancel), collect);
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    if report.is_ok() && all_prepared() {
+        assert!(was_prepared(&name), "{name} did not take a prepared jail");
+    }
     Ok(Ran { report: report?, stdout: text(stdout), stderr: text(stderr) })
+}
+
+/// Whether a jail was a prepared one, if somebody listened.
+pub(crate) fn was_prepared(name: &str) -> bool {
+    heard::number(name, "jail.cell").is_some()
 }
 
 impl Ran {
@@ -185,6 +210,8 @@ impl Phase {
         match self {
             Self::Asked => {}
             Self::Running => up.await.unwrap(),
+            // It has no thread and no nsjail of its own.
+            _ if all_prepared() => tokio::task::yield_now().await,
             Self::Thread | Self::Jailer | Self::Inside => {
                 while !self.is_reached(jail) {
                     tokio::task::yield_now().await;
@@ -237,8 +264,15 @@ pub(crate) fn bearers(tag: &str) -> Vec<i32> {
         .collect()
 }
 
-/// The control groups of jails that this sandbox still has.
+/// The control groups of jails that this sandbox still has, but for those of jails to come.
 pub(crate) fn groups_of(place: &Place) -> Vec<String> {
+    let mut groups = all_groups_of(place);
+    groups.retain(|group| !group.contains("/cell."));
+    groups
+}
+
+/// The control groups of jails that this sandbox has.
+pub(crate) fn all_groups_of(place: &Place) -> Vec<String> {
     use sha2::Digest;
     use std::os::unix::ffi::OsStrExt;
     let state = fs::canonicalize(place.home.path().join("state")).unwrap();

@@ -12,4 +12,5 @@ mod host;
 mod inside;
 mod killed;
 mod limits;
+mod prepared;
 mod refused;
