@@ -33,6 +33,8 @@ pub struct Config {
     pub network: Network,
     /// Toolchains for jails: a directory with a root file system, by name.
     pub runtimes: BTreeMap<String, PathBuf>,
+    /// Jails.
+    pub sandbox: Sandbox,
     /// Language models.
     pub models: gateway::Config,
 }
@@ -43,6 +45,15 @@ pub struct Config {
 pub struct Work {
     /// How many runs at once; one for each processor when it is not said.
     pub slots: Option<usize>,
+}
+
+/// Jails.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sandbox {
+    /// How many are kept ready for programs to come; one for each processor when it is not said, none
+    /// with 0 and for a server that is not root.
+    pub prepared: Option<usize>,
 }
 
 /// The most that any daemon may ask for.

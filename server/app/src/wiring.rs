@@ -170,6 +170,8 @@ fn git_config(data: &Path, tools: &Tools) -> anyhow::Result<git::Config> {
 fn jails(config: &Config, place: &JailPlace, tools: &Tools) -> anyhow::Result<Jails> {
     let mut jails = sandbox::Config::new(tools.nsjail(), place.directory.clone());
     jails.ceiling = config.ceiling();
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    jails.prepared = config.sandbox.prepared.unwrap_or(processors);
     for (name, root) in &config.runtimes {
         jails.runtimes.insert(name.clone(), sandbox::Runtime::Directory(root.clone()));
     }
