@@ -31,7 +31,8 @@ pub struct Config {
     pub remotes: Remotes,
     /// Calls of daemons to other people's servers.
     pub network: Network,
-    /// Toolchains for jails: a directory with a root file system, by name.
+    /// Toolchains for jails by name: a directory with a root file system, or with an OCI image layout;
+    /// `PATH:NAME` when there are several images in that.
     pub runtimes: BTreeMap<String, PathBuf>,
     /// Jails.
     pub sandbox: Sandbox,
@@ -144,6 +145,11 @@ impl Config {
         }
     }
 
+    /// Toolchains for jails, by name.
+    pub fn runtimes(&self) -> BTreeMap<String, sandbox::Runtime> {
+        self.runtimes.iter().map(|(name, path)| (name.clone(), runtime(path))).collect()
+    }
+
     /// What a watched repository's address may be.
     pub fn remote_policy(&self) -> RemotePolicy {
         RemotePolicy {
@@ -151,6 +157,22 @@ impl Config {
             plain_http: self.remotes.allow_http,
             private_addresses: self.remotes.allow_private,
         }
+    }
+}
+
+/// An image layout says that it is one.
+fn runtime(path: &Path) -> sandbox::Runtime {
+    let is_layout = |path: &Path| path.join("oci-layout").is_file();
+    let image = |layout: &Path, reference: Option<&str>| sandbox::Runtime::Image {
+        layout: layout.to_owned(),
+        reference: reference.map(str::to_owned),
+    };
+    if is_layout(path) {
+        return image(path, None);
+    }
+    match path.to_str().and_then(|text| text.rsplit_once(':')) {
+        Some((layout, name)) if is_layout(Path::new(layout)) => image(Path::new(layout), Some(name)),
+        _ => sandbox::Runtime::Directory(path.to_owned()),
     }
 }
 
@@ -168,5 +190,21 @@ mod tests {
     fn a_misspelt_entry_is_refused() {
         let error = toml::from_str::<Config>("[remotes]\nallow_htp = true\n").unwrap_err().to_string();
         assert!(error.contains("allow_htp") && error.contains("allow_http"), "{error}");
+    }
+
+    #[test]
+    fn a_runtime_is_a_directory_or_an_image() {
+        use sandbox::Runtime::{Directory, Image};
+        let home = tempfile::tempdir().unwrap();
+        let layout = home.path().join("layout");
+        std::fs::create_dir(&layout).unwrap();
+        let named = PathBuf::from(format!("{}:debian:12", layout.display()));
+        assert_eq!(runtime(&layout), Directory(layout.clone()));
+        std::fs::write(layout.join("oci-layout"), "{}").unwrap();
+        assert_eq!(runtime(&layout), Image { layout: layout.clone(), reference: None });
+        let one = PathBuf::from(format!("{}:12", layout.display()));
+        assert_eq!(runtime(&one), Image { layout, reference: Some("12".into()) });
+        // A name with a colon in it belongs to another directory.
+        assert_eq!(runtime(&named), Directory(named.clone()));
     }
 }

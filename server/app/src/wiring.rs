@@ -172,9 +172,7 @@ fn jails(config: &Config, place: &JailPlace, tools: &Tools) -> anyhow::Result<Ja
     jails.ceiling = config.ceiling();
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     jails.prepared = config.sandbox.prepared.unwrap_or(processors);
-    for (name, root) in &config.runtimes {
-        jails.runtimes.insert(name.clone(), sandbox::Runtime::Directory(root.clone()));
-    }
+    jails.runtimes = config.runtimes();
     Ok(Jails::open(jails)?)
 }
 

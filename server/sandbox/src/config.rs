@@ -1,6 +1,7 @@
 //! What the operator says about jails.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use domain::limits::Limits;
@@ -35,6 +36,26 @@ pub enum Runtime {
     /// `/usr` of this machine, read-only.
     Host,
     /// A root file system in a directory, read-only. What it has in `/dev`, `/proc`, `/sys`, `/tmp`,
-    /// `/home` and `/work` is not seen.
+    /// `/home`, `/run` and `/work` is not seen.
     Directory(PathBuf),
+    /// An image in the layout of the Open Container Initiative, unpacked once.
+    Image {
+        /// The directory with `oci-layout`, `index.json` and `blobs`.
+        layout: PathBuf,
+        /// The name that it bears there; it is needed when there are several for this machine.
+        reference: Option<String>,
+    },
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("the host's toolchain"),
+            Self::Directory(path) => write!(f, "the directory {}", path.display()),
+            Self::Image { layout, reference: None } => write!(f, "the image {}", layout.display()),
+            Self::Image { layout, reference: Some(name) } => {
+                write!(f, "the image {}:{name}", layout.display())
+            }
+        }
+    }
 }

@@ -14,9 +14,11 @@ mod config;
 mod jails;
 pub mod policy;
 
+mod image;
 mod mounts;
 mod root;
 mod runtime;
+mod unpack;
 
 mod cell;
 mod descriptor;

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::image::Image;
+
 /// The first process of a jail, built from `init/init.rs`.
 const INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
 /// Where it is in a jail.
@@ -52,8 +54,10 @@ pub(crate) struct Root {
 }
 
 /// What is in a root, in order.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Layout {
+    /// What it is laid over.
+    image: Option<Image>,
     entries: Vec<(PathBuf, Entry)>,
 }
 
@@ -88,12 +92,21 @@ impl Layout {
         layout
     }
 
-    /// The files of `/etc` that we write ourselves, and those of the machine that its programs need
-    /// and that say nothing about it.
-    pub(crate) fn host_etc(&mut self) -> io::Result<()> {
+    /// Lays everything over what an image has.
+    pub(crate) fn below(&mut self, image: Image) {
+        self.image = Some(image);
+    }
+
+    /// The files of `/etc` that we write ourselves.
+    pub(crate) fn etc(&mut self) {
         for (name, content) in ETC {
             self.file(Path::new("etc").join(name), content.into(), 0o444);
         }
+    }
+
+    /// These, and those of the machine that its programs need and that say nothing about it.
+    pub(crate) fn host_etc(&mut self) -> io::Result<()> {
+        self.etc();
         for path in ["/etc/ld.so.cache"].into_iter().chain(CERTIFICATES) {
             if let Ok(content) = fs::read(path) {
                 self.parents(Path::new(path.trim_start_matches('/')));
@@ -155,6 +168,9 @@ impl Layout {
 
     fn hash(&self) -> String {
         let mut hash = Sha256::new();
+        if let Some(image) = &self.image {
+            hash.update(format!("image {}\n", image.digest()));
+        }
         for (path, entry) in &self.entries {
             let (kind, content, mode) = match entry {
                 Entry::Directory => ("directory", Vec::new(), 0o755),
@@ -188,9 +204,15 @@ impl Layout {
         make_directory(&new)?;
         make_directory(&new.join("root"))?;
         write_file(&new.join(SECCOMP_FILE), crate::policy::SECCOMP.as_bytes(), 0o444)?;
+        if let Some(image) = &self.image {
+            tracing::info!("unpacking the image {}", image.digest());
+            image.unpack(&new.join("root"))?;
+        }
         for (path, entry) in &self.entries {
             let path = new.join("root").join(path);
+            make_room(&path, entry)?;
             match entry {
+                Entry::Directory if path.exists() => {}
                 Entry::Directory => make_directory(&path)?,
                 Entry::File { content, mode } => write_file(&path, content, *mode)?,
                 Entry::Link(target) => symlink(target, &path)?,
@@ -210,6 +232,18 @@ pub(crate) fn init_hash() -> String {
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     fs::create_dir(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+/// Removes what an image has in the place of an entry. Directories come before what is in them, so none
+/// of those on the way is a link by now.
+fn make_room(path: &Path, entry: &Entry) -> io::Result<()> {
+    match (fs::symlink_metadata(path), entry) {
+        (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        (Err(error), _) => Err(error),
+        (Ok(at), Entry::Directory) if at.is_dir() => Ok(()),
+        (Ok(at), _) if at.is_dir() => fs::remove_dir_all(path),
+        (Ok(_), _) => fs::remove_file(path),
+    }
 }
 
 fn write_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {

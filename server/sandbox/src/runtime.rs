@@ -11,6 +11,7 @@ use ports::sandbox::SandboxError;
 use sha2::{Digest, Sha256};
 
 use crate::config::Runtime;
+use crate::image::Image;
 use crate::mounts;
 use crate::policy::{Mount, Policy, Rlimit, SECCOMP};
 use crate::root::{DEVICES, Layout, OWN_ETC, Root, init_hash};
@@ -30,7 +31,8 @@ const HOST: [(&str, &str); 3] = [("bash", "bash"), ("node", "node"), ("python", 
 const BESIDE_USR: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// What a root file system has that the jail makes itself.
-const MADE_HERE: [&str; 9] = ["dev", "proc", "sys", "tmp", "home", "work", "run", ".spellbook", "lost+found"];
+pub(crate) const MADE_HERE: [&str; 9] =
+    ["dev", "proc", "sys", "tmp", "home", "work", "run", ".spellbook", "lost+found"];
 
 /// Below `/proc`: what tells of the machine, or of keys. Missing ones are passed over.
 const HIDDEN: [&str; 13] = [
@@ -81,7 +83,12 @@ impl Toolchain {
         let mut layout = Layout::basic();
         let (shown, own_etc) = match runtime {
             Runtime::Host => (host(&mut layout)?, Vec::new()),
-            Runtime::Directory(directory) => image(&mut layout, directory)?,
+            Runtime::Directory(directory) => self::directory(&mut layout, directory)?,
+            Runtime::Image { layout: at, reference } => {
+                layout.etc();
+                layout.below(Image::open(at, reference.as_deref())?);
+                (Vec::new(), Vec::new())
+            }
         };
         let root = layout.prepare(roots)?;
         Ok(Self { root, shown, own_etc, prepared: Arc::default() })
@@ -175,7 +182,7 @@ fn host(layout: &mut Layout) -> io::Result<Shown> {
     Ok(shown)
 }
 
-fn image(layout: &mut Layout, directory: &Path) -> io::Result<(Shown, Vec<PathBuf>)> {
+fn directory(layout: &mut Layout, directory: &Path) -> io::Result<(Shown, Vec<PathBuf>)> {
     let mut shown = Vec::new();
     let mut names = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
     names.sort_by_key(fs::DirEntry::file_name);
@@ -221,8 +228,7 @@ impl Toolchains {
             named.insert(name.to_owned(), found);
         }
         for (name, runtime) in configured {
-            let prepared =
-                Toolchain::prepare(runtime, roots).map_err(|error| format!("{runtime:?}: {error}"));
+            let prepared = Toolchain::prepare(runtime, roots).map_err(|error| format!("{runtime}: {error}"));
             named.insert(name.clone(), prepared);
         }
         Ok(Self { host, named })

@@ -115,6 +115,7 @@ async fn an_ordinary_user_gets_a_sandbox_too() {
     command.args([
         "door::",
         "ends::",
+        "image::",
         "inside::",
         "probe::",
         "refused::",

@@ -9,6 +9,7 @@ mod probe;
 mod door;
 mod ends;
 mod host;
+mod image;
 mod inside;
 mod killed;
 mod limits;
