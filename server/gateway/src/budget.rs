@@ -3,8 +3,7 @@
 use domain::purse::{Overdrawn, Purse, Reservation};
 
 use crate::class::{Class, Fault};
-use crate::config::Dialect;
-use crate::dialect::{Prompt, UNSAID_MAX};
+use crate::dialect::{Prompt, Spoken, UNSAID_MAX};
 use crate::gateway::Target;
 use crate::ledger::Ledger;
 
@@ -24,12 +23,12 @@ impl Paid<'_> {
     pub(crate) fn reserve(&self, target: &Target, prompt: &Prompt) -> Result<(Prompt, Reservation), Fault> {
         let mut prompt = prompt.clone();
         let unbounded = prompt.max_tokens.is_none() && self.purse.limit().is_some();
-        if unbounded || target.dialect() == Dialect::AnthropicMessages {
+        if unbounded || Spoken::of(&target.provider) == Some(Spoken::Messages) {
             let own = target.facts.output.map_or(UNSAID_MAX, |most| most.min(UNSAID_MAX));
             prompt.max_tokens.get_or_insert(u32::try_from(own).unwrap_or(u32::MAX));
         }
-        let written = prompt.max_tokens.map_or(0, u64::from);
-        let most = Most { read: tokens_at_most(prompt.bytes()), written };
+        let written = prompt.max_tokens.map_or(0, u64::from).min(target.facts.output.unwrap_or(u64::MAX));
+        let most = Most { read: tokens_at_most(prompt.bytes()), written, ..Most::default() };
         Ok((prompt, set_aside(self.purse, target, &most)?))
     }
 }
@@ -41,6 +40,10 @@ pub(crate) struct Most {
     pub(crate) read: u64,
     /// Tokens that are written.
     pub(crate) written: u64,
+    /// Whether what is read may be written to a cache that lasts an hour.
+    pub(crate) cached_long: bool,
+    /// Pictures that are made.
+    pub(crate) images: u64,
 }
 
 /// What providers put around a question of their own accord, tokens: the forms of a chat, and what a
@@ -61,8 +64,7 @@ pub(crate) fn set_aside(purse: &Purse, target: &Target, most: &Most) -> Result<R
     let asked = match (target.prices(), purse.limit()) {
         (Some(prices), _) => {
             let read = most.read.min(target.context().unwrap_or(u64::MAX));
-            let written = most.written.min(target.facts.output.unwrap_or(u64::MAX));
-            prices.at_most(&Most { read, written })
+            prices.at_most(&Most { read, ..*most })
         }
         (None, None) => domain::money::NanoUsd::ZERO,
         (None, Some(limit)) => {

@@ -9,8 +9,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use tokio::time::{Instant, timeout_at};
 
 use crate::class::{Class, Complaint, Fault, classify};
-use crate::config::{Dialect, Timeouts};
-use crate::dialect::{self, ANSWER_MAX, Draft, Prompt, Stop};
+use crate::config::Timeouts;
+use crate::dialect::{self, ANSWER_MAX, Draft, Prompt, Spoken, Stop};
 use crate::gateway::Target;
 use crate::ledger::{Call, Charge};
 use crate::pieces::Pieces;
@@ -31,15 +31,19 @@ pub(crate) async fn ask(
     pieces: &mut Pieces,
 ) -> Result<(), Fault> {
     let provider = &target.provider;
-    let connection = provider.connect(&tools.http).await?;
-    let body = match provider.dialect {
-        Dialect::OpenaiChat => dialect::openai::body(provider, &target.facts, prompt),
-        Dialect::AnthropicMessages => dialect::anthropic::body(&target.facts, prompt),
+    let Some(spoken) = Spoken::of(provider) else {
+        let why = "is asked only by programs in the sandbox: it speaks no language of questions";
+        return Err(Fault::new(Class::Unavailable, why));
+    };
+    let connection = provider.connect(spoken.dialect(), spoken.path(), &tools.http).await?;
+    let body = match spoken {
+        Spoken::Chat => dialect::openai::body(provider, &target.facts, prompt),
+        Spoken::Messages => dialect::anthropic::body(&target.facts, prompt),
     };
     let request = tools.http.post(connection.url.clone()).headers(connection.headers.clone()).json(&body);
-    call.charge = Charge::Sent;
+    call.bill.charge = Charge::Sent;
     let reading = Reading {
-        dialect: provider.dialect,
+        dialect: spoken,
         deadlines: Deadlines::begin(provider.timeouts),
         clock: tools.clock.as_ref(),
     };
@@ -62,7 +66,7 @@ pub(crate) struct Tools {
 
 /// How one answer is read.
 struct Reading<'a> {
-    dialect: Dialect,
+    dialect: Spoken,
     deadlines: Deadlines,
     clock: &'a dyn Clock,
 }
@@ -78,13 +82,13 @@ impl Reading<'_> {
             Ok(response) => response,
             Err(error) => {
                 if error.is_connect() || error.is_builder() {
-                    call.charge = Charge::Refused;
+                    call.bill.charge = Charge::Refused;
                 }
                 return Err(unanswered(&error));
             }
         };
         if response.status().as_u16() != 200 {
-            call.charge = Charge::Refused;
+            call.bill.charge = Charge::Refused;
             return Err(self.refused(response).await);
         }
         if is_json(response.headers()) {
@@ -182,7 +186,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// What an error of the connection means. Its own words have the address in them, and no more than
 /// these.
-fn unanswered(error: &reqwest::Error) -> Fault {
+pub(crate) fn unanswered(error: &reqwest::Error) -> Fault {
     if error.is_builder() {
         return Fault::new(Class::Request, "cannot be asked: the request cannot be built");
     }
@@ -196,7 +200,7 @@ fn unanswered(error: &reqwest::Error) -> Fault {
     Fault::new(Class::Transient, format!("{what}{why}"))
 }
 
-async fn read_all(
+pub(crate) async fn read_all(
     body: &mut (impl futures::Stream<Item = reqwest::Result<Bytes>> + Unpin),
     deadlines: &Deadlines,
     most: usize,
@@ -230,14 +234,14 @@ fn retry_after(headers: &HeaderMap, clock: &dyn Clock) -> Option<Duration> {
 }
 
 /// Until when which part of an answer must be there.
-struct Deadlines {
+pub(crate) struct Deadlines {
     limits: Timeouts,
     first: Instant,
     total: Instant,
 }
 
 impl Deadlines {
-    fn begin(limits: Timeouts) -> Self {
+    pub(crate) fn begin(limits: Timeouts) -> Self {
         let now = Instant::now();
         // A limit beyond the end of time is none.
         let after =
@@ -246,7 +250,7 @@ impl Deadlines {
     }
 
     /// Waits for the first part.
-    async fn first<T>(&self, part: impl Future<Output = T>) -> Result<T, Fault> {
+    pub(crate) async fn first<T>(&self, part: impl Future<Output = T>) -> Result<T, Fault> {
         timeout_at(self.first, part).await.map_err(|_| {
             Fault::new(
                 Class::Transient,
@@ -256,7 +260,7 @@ impl Deadlines {
     }
 
     /// Waits for a further part.
-    async fn next<T>(&self, part: impl Future<Output = T>) -> Result<T, Fault> {
+    pub(crate) async fn next<T>(&self, part: impl Future<Output = T>) -> Result<T, Fault> {
         let stalled = Instant::now().checked_add(self.limits.stall).unwrap_or(self.total);
         timeout_at(stalled.min(self.total), part).await.map_err(|_| {
             let why = if stalled < self.total {

@@ -32,6 +32,9 @@ pub struct ProviderConfig {
     pub dialect: Option<Dialect>,
     /// Where it is, up to what the dialect adds (`/chat/completions`, `/v1/messages`).
     pub base_url: Option<String>,
+    /// Other languages that it speaks, each with its own base URL, for programs in the sandbox that
+    /// bring their own client.
+    pub also: BTreeMap<Dialect, String>,
     /// Headers of every call, besides the key's.
     pub headers: BTreeMap<String, HeaderText>,
     /// Where its key is.
@@ -47,13 +50,31 @@ pub struct ProviderConfig {
 }
 
 /// The language of a provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dialect {
     /// `POST …/chat/completions`, as OpenAI and everyone compatible.
     OpenaiChat,
+    /// `POST …/responses`, as OpenAI's newer programs.
+    OpenaiResponses,
+    /// `POST …/images/generations` and `…/images/edits`, as OpenAI.
+    OpenaiImages,
     /// `POST …/v1/messages`, as Anthropic.
     AnthropicMessages,
+    /// `POST …/models/{model}:generateContent`, as Google.
+    Gemini,
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OpenaiChat => "openai-chat",
+            Self::OpenaiResponses => "openai-responses",
+            Self::OpenaiImages => "openai-images",
+            Self::AnthropicMessages => "anthropic-messages",
+            Self::Gemini => "gemini",
+        })
+    }
 }
 
 /// Where a key is. The caller of [`Gateway::build`](crate::Gateway::build) looks it up.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::class::{Class, Complaint, Fault, classify_in_stream};
 use crate::config::Dialect;
+use crate::provider::Provider;
 use crate::sse::Event;
 use crate::structured::Shape;
 
@@ -16,6 +17,39 @@ pub(crate) const ANSWER_MAX: usize = 8 << 20;
 
 /// The longest answer when a question says nothing and a limit is needed, tokens.
 pub(crate) const UNSAID_MAX: u64 = 8_192;
+
+/// The languages in which questions are asked here; the others are for programs with their own client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    /// OpenAI's chat.
+    Chat,
+    /// Anthropic's messages.
+    Messages,
+}
+
+impl Spoken {
+    /// The first of them that a provider speaks, its own before others.
+    pub(crate) fn of(provider: &Provider) -> Option<Self> {
+        let all = [Self::Chat, Self::Messages];
+        let own = all.into_iter().find(|spoken| spoken.dialect() == provider.dialect);
+        own.or_else(|| all.into_iter().find(|spoken| provider.speaks(spoken.dialect())))
+    }
+
+    pub(crate) const fn dialect(self) -> Dialect {
+        match self {
+            Self::Chat => Dialect::OpenaiChat,
+            Self::Messages => Dialect::AnthropicMessages,
+        }
+    }
+
+    /// Where a question goes, below the base URL.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "chat/completions",
+            Self::Messages => "messages",
+        }
+    }
+}
 
 /// What a model is asked, in no particular language.
 #[derive(Debug, Clone)]
@@ -102,7 +136,7 @@ impl Draft {
 ///
 /// # Errors
 /// When the event is no JSON, or says that something went wrong.
-pub(crate) fn read_event(dialect: Dialect, event: &Event, draft: &mut Draft) -> Result<(), Fault> {
+pub(crate) fn read_event(dialect: Spoken, event: &Event, draft: &mut Draft) -> Result<(), Fault> {
     if event.data == "[DONE]" {
         draft.done = true;
         return Ok(());
@@ -115,8 +149,8 @@ pub(crate) fn read_event(dialect: Dialect, event: &Event, draft: &mut Draft) -> 
         return Err(Fault::new(classify_in_stream(&complaint), format!("broke off its answer: {words}")));
     }
     match dialect {
-        Dialect::OpenaiChat => openai::read_chunk(&body, draft),
-        Dialect::AnthropicMessages => anthropic::read_event(&body, draft),
+        Spoken::Chat => openai::read_chunk(&body, draft),
+        Spoken::Messages => anthropic::read_event(&body, draft),
     }
 }
 
@@ -124,7 +158,7 @@ pub(crate) fn read_event(dialect: Dialect, event: &Event, draft: &mut Draft) -> 
 ///
 /// # Errors
 /// When it is no answer.
-pub(crate) fn read_whole(dialect: Dialect, body: &[u8], draft: &mut Draft) -> Result<(), Fault> {
+pub(crate) fn read_whole(dialect: Spoken, body: &[u8], draft: &mut Draft) -> Result<(), Fault> {
     let value: Value = serde_json::from_slice(body)
         .map_err(|_| Fault::new(Class::StreamBroken, "sent an answer that is no JSON"))?;
     if is_error(&value) {
@@ -133,8 +167,8 @@ pub(crate) fn read_whole(dialect: Dialect, body: &[u8], draft: &mut Draft) -> Re
     }
     draft.done = true;
     match dialect {
-        Dialect::OpenaiChat => openai::read_chunk(&value, draft),
-        Dialect::AnthropicMessages => anthropic::read_message(&value, draft),
+        Spoken::Chat => openai::read_chunk(&value, draft),
+        Spoken::Messages => anthropic::read_message(&value, draft),
     }
 }
 
@@ -143,7 +177,7 @@ fn is_error(body: &Value) -> bool {
 }
 
 /// A number of tokens; what is no number is none, and what is absurd is cut, so that sums hold.
-fn count(usage: &Value, path: &str) -> u64 {
+pub(crate) fn count(usage: &Value, path: &str) -> u64 {
     usage.pointer(path).and_then(Value::as_u64).unwrap_or(0).min(1 << 40)
 }
 
@@ -153,13 +187,13 @@ mod tests {
     use crate::sse::Parser;
     use proptest::prelude::*;
 
-    const STREAMS: [(Dialect, &str); 3] = [
-        (Dialect::OpenaiChat, include_str!("tests/wire/openai_text.sse")),
-        (Dialect::AnthropicMessages, include_str!("tests/wire/anthropic_text.sse")),
-        (Dialect::AnthropicMessages, include_str!("tests/wire/anthropic_tool.sse")),
+    const STREAMS: [(Spoken, &str); 3] = [
+        (Spoken::Chat, include_str!("tests/wire/openai_text.sse")),
+        (Spoken::Messages, include_str!("tests/wire/anthropic_text.sse")),
+        (Spoken::Messages, include_str!("tests/wire/anthropic_tool.sse")),
     ];
 
-    fn read(dialect: Dialect, stream: &[u8]) -> Draft {
+    fn read(dialect: Spoken, stream: &[u8]) -> Draft {
         let (mut parser, mut events, mut draft) = (Parser::default(), Vec::new(), Draft::default());
         parser.push(stream, &mut events).unwrap();
         for event in &events {

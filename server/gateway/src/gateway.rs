@@ -16,7 +16,7 @@ use crate::call::Tools;
 use crate::catalogue::{Catalogue, Facts};
 use crate::class::Class;
 use crate::client;
-use crate::config::{Config, Dialect, ModelConfig};
+use crate::config::{Config, ModelConfig};
 use crate::ledger::Ledger;
 use crate::local::Local;
 use crate::pieces::Pieces;
@@ -111,11 +111,6 @@ impl Target {
     /// What it costs; `None` is not known.
     pub(crate) fn prices(&self) -> Option<Prices> {
         self.facts.prices.clone().or_else(|| self.provider.free.then_some(Prices::FREE))
-    }
-
-    /// The language in which it is asked a question.
-    pub(crate) fn dialect(&self) -> Dialect {
-        self.provider.dialect
     }
 
     pub(crate) fn context(&self) -> Option<u64> {

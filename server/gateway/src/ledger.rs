@@ -7,7 +7,7 @@ use domain::stage::{ModelUsage, Tokens};
 
 use crate::dialect::Draft;
 use crate::gateway::Target;
-use crate::price::Prices;
+use crate::price::{Prices, Used};
 
 /// The calls of one question.
 #[derive(Debug, Default)]
@@ -19,16 +19,35 @@ pub(crate) struct Ledger {
 /// A call that is being made.
 #[derive(Debug)]
 pub(crate) struct Call {
+    pub(crate) bill: Bill,
+    /// What came of it so far.
+    pub(crate) draft: Draft,
+}
+
+/// Who is to be paid for one call, and from what.
+#[derive(Debug)]
+pub(crate) struct Bill {
     requested: String,
     served: String,
     provider: String,
     prices: Option<Prices>,
     question_bytes: usize,
     reservation: Reservation,
-    /// What came of it so far.
-    pub(crate) draft: Draft,
     /// Whether the provider charges for it, as far as we can tell.
     pub(crate) charge: Charge,
+}
+
+/// What is known of a call when it is over.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Said {
+    /// What was used, as the provider says.
+    pub(crate) used: Option<Used>,
+    /// Whether it had said all, or broke off.
+    pub(crate) complete: bool,
+    /// The size of what it wrote, bytes.
+    pub(crate) written: usize,
+    /// Which model says that it answered.
+    pub(crate) served: Option<String>,
 }
 
 /// Whether a provider charges for a call.
@@ -51,16 +70,8 @@ impl Ledger {
         reservation: Reservation,
     ) -> &mut Call {
         self.close();
-        self.open.insert(Call {
-            requested: target.requested.clone(),
-            served: target.facts.id.clone(),
-            provider: target.provider.name.clone(),
-            prices: target.prices(),
-            question_bytes,
-            reservation,
-            draft: Draft::default(),
-            charge: Charge::Unsent,
-        })
+        let bill = Bill::of(target, question_bytes, reservation);
+        self.open.insert(Call { bill, draft: Draft::default() })
     }
 
     /// Ends the open row, if there is one.
@@ -86,25 +97,47 @@ impl Drop for Ledger {
 
 impl Call {
     fn settle(self) -> Option<ModelUsage> {
-        let (tokens, estimated) = match (self.charge, self.draft.tokens) {
+        let Draft { text, tokens, served, stop, done, .. } = self.draft;
+        let complete = stop.is_some() || done;
+        self.bill.settle(Said { used: tokens.map(Used::from), complete, written: text.len(), served })
+    }
+}
+
+impl Bill {
+    pub(crate) fn of(target: &Target, question_bytes: usize, reservation: Reservation) -> Self {
+        Self {
+            requested: target.requested.clone(),
+            served: target.facts.id.clone(),
+            provider: target.provider.name.clone(),
+            prices: target.prices(),
+            question_bytes,
+            reservation,
+            charge: Charge::Unsent,
+        }
+    }
+
+    /// Pays it. A call that was never sent has no row.
+    pub(crate) fn settle(self, said: Said) -> Option<ModelUsage> {
+        let (used, estimated) = match (self.charge, said.used) {
             (Charge::Unsent, _) => return None,
-            (Charge::Refused, None) => (Tokens::default(), false),
-            (_, Some(tokens)) if self.draft.stop.is_some() || self.draft.done => (tokens, false),
+            (Charge::Refused, None) => (Used::default(), false),
+            (_, Some(used)) if said.complete => (used, false),
             // It broke off: what it had said of its usage is a part.
-            (_, said) => {
-                let said =
-                    said.unwrap_or(Tokens { input: estimate(self.question_bytes), ..Tokens::default() });
-                (Tokens { output: said.output.max(estimate(self.draft.text.len())), ..said }, true)
+            (_, used) => {
+                let input = estimate(self.question_bytes);
+                let mut used = used.unwrap_or(Tokens { input, ..Tokens::default() }.into());
+                used.tokens.output = used.tokens.output.max(estimate(said.written));
+                (used, true)
             }
         };
-        let cost = self.prices.as_ref().map_or(NanoUsd::ZERO, |prices| prices.cost(&tokens));
+        let cost = self.prices.as_ref().map_or(NanoUsd::ZERO, |prices| prices.cost(&used));
         self.reservation.settle(cost);
-        let unpriced = self.prices.is_none() && tokens.total() > 0;
+        let unpriced = self.prices.is_none() && used != Used::default();
         Some(ModelUsage {
             requested: self.requested,
-            served: self.draft.served.unwrap_or(self.served),
+            served: said.served.unwrap_or(self.served),
             provider: self.provider,
-            tokens,
+            tokens: used.tokens,
             cost,
             estimated: estimated || unpriced,
         })

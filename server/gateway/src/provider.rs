@@ -32,17 +32,24 @@ pub(crate) struct Provider {
 
 /// Where a provider is.
 enum Place {
-    /// At an address. Without the headers when its key was not found.
-    Far { base: Url, headers: Result<HeaderMap, KeySource>, key: Option<SecretString> },
+    /// At an address for each language that it speaks. Without the headers when its key was not found.
+    Far { ways: BTreeMap<Dialect, Way>, key: Option<SecretString> },
     /// On this machine, in a process of ours.
     Here(Arc<Local>),
+}
+
+/// Where and as whom to ask in one language.
+struct Way {
+    base: Url,
+    headers: Result<HeaderMap, KeySource>,
 }
 
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Far { base, .. } => {
-                f.debug_struct("Far").field("base", &base.as_str()).finish_non_exhaustive()
+            Self::Far { ways, .. } => {
+                let bases = ways.iter().map(|(dialect, way)| (dialect, way.base.as_str()));
+                f.debug_map().entries(bases).finish()
             }
             Self::Here(local) => f.debug_tuple("Here").field(local).finish(),
         }
@@ -89,16 +96,22 @@ impl Provider {
         let refused = |why: String| BuildError::Provider { name: name.to_owned(), why };
         let dialect = config
             .dialect
-            .ok_or_else(|| refused("say its `dialect`: `openai-chat` or `anthropic-messages`".to_owned()))?;
+            .ok_or_else(|| refused("say its `dialect`: `openai-chat`, `anthropic-messages`, …".to_owned()))?;
         let base = config.base_url.as_deref().ok_or_else(|| refused("say its `base_url`".to_owned()))?;
-        let base = base_url(base).map_err(refused)?;
         let source = config.key.clone().unwrap_or_default();
         let key = match &source {
             KeySource::None => None,
             KeySource::Env(_) | KeySource::File(_) => keys(&source).map_err(refused)?,
         };
         let missing = key.is_none() && source != KeySource::None;
-        let headers = headers(dialect, config, key.as_ref()).map_err(refused)?;
+        let mut ways = BTreeMap::new();
+        let also = config.also.iter().map(|(dialect, base)| (*dialect, base.as_str()));
+        for (dialect, base) in also.chain([(dialect, base)]) {
+            let base = base_url(base).map_err(refused)?;
+            let headers = headers(dialect, config, key.as_ref()).map_err(refused)?;
+            let headers = if missing { Err(source.clone()) } else { Ok(headers) };
+            ways.insert(dialect, Way { base, headers });
+        }
         Ok(Self {
             name: name.to_owned(),
             dialect,
@@ -106,19 +119,35 @@ impl Provider {
             limit_field: config.limit_field.unwrap_or_default(),
             stream_usage: config.stream_usage.unwrap_or_default(),
             timeouts: config.timeouts.unwrap_or_default(),
-            place: Place::Far { base, headers: if missing { Err(source) } else { Ok(headers) }, key },
+            place: Place::Far { ways, key },
         })
     }
 
-    /// Where and as whom to ask; on this machine the server is started first.
+    /// Whether it can be asked in this language.
+    pub(crate) fn speaks(&self, dialect: Dialect) -> bool {
+        match &self.place {
+            Place::Far { ways, .. } => ways.contains_key(&dialect),
+            Place::Here(_) => dialect == self.dialect,
+        }
+    }
+
+    /// Where (a path of the dialect) and as whom to ask; on this machine the server is started first.
     ///
     /// # Errors
-    /// When there is no key, or the local server does not start.
-    pub(crate) async fn connect(&self, http: &reqwest::Client) -> Result<Connection, Fault> {
+    /// When it does not speak the language, there is no key, or the local server does not start.
+    pub(crate) async fn connect(
+        &self,
+        dialect: Dialect,
+        path: &str,
+        http: &reqwest::Client,
+    ) -> Result<Connection, Fault> {
         match &self.place {
-            Place::Far { base, headers, key } => {
-                let headers = headers.as_ref().map_err(no_key)?;
-                let url = self.endpoint(base);
+            Place::Far { ways, key } => {
+                let way = ways
+                    .get(&dialect)
+                    .ok_or_else(|| Fault::new(Class::Unavailable, format!("is not asked in {dialect}")))?;
+                let headers = way.headers.as_ref().map_err(no_key)?;
+                let url = endpoint(&way.base, dialect, path);
                 Ok(Connection { url, headers: headers.clone(), key: key.clone(), slot: None })
             }
             Place::Here(local) => {
@@ -129,7 +158,7 @@ impl Provider {
                     bearer(&slot.key).map_err(|why| Fault::new(Class::Unavailable, why))?,
                 );
                 Ok(Connection {
-                    url: self.endpoint(&slot.base),
+                    url: endpoint(&slot.base, dialect, path),
                     headers,
                     key: Some(slot.key.clone()),
                     slot: Some(slot),
@@ -137,18 +166,15 @@ impl Provider {
             }
         }
     }
+}
 
-    fn endpoint(&self, base: &Url) -> Url {
-        let mut url = base.clone();
-        let path = match self.dialect {
-            Dialect::OpenaiChat => "chat/completions",
-            // People write the address with and without the version.
-            Dialect::AnthropicMessages if base.path().trim_end_matches('/').ends_with("/v1") => "messages",
-            Dialect::AnthropicMessages => "v1/messages",
-        };
-        url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
-        url
-    }
+fn endpoint(base: &Url, dialect: Dialect, path: &str) -> Url {
+    let mut url = base.clone();
+    let before = base.path().trim_end_matches('/');
+    // People write Anthropic's address with and without the version.
+    let version = if dialect == Dialect::AnthropicMessages && !before.ends_with("/v1") { "/v1" } else { "" };
+    url.set_path(&format!("{before}{version}/{path}"));
+    url
 }
 
 fn no_key(source: &KeySource) -> Fault {
@@ -192,10 +218,16 @@ pub(crate) fn configured(
 
 fn lay_over(entry: &mut ProviderConfig, over: &ProviderConfig) {
     entry.dialect = over.dialect.or(entry.dialect);
-    // Another server is another account: the built-in key does not go there.
+    // Another server is another account: the built-in key does not go there, nor its own elsewhere.
     if over.base_url.is_some() && over.base_url != entry.base_url {
         entry.base_url.clone_from(&over.base_url);
         entry.key = None;
+        entry.also.clear();
+    }
+    for (dialect, base) in &over.also {
+        if entry.also.insert(*dialect, base.clone()).is_some_and(|before| before != *base) {
+            entry.key = None;
+        }
     }
     entry.headers.extend(over.headers.clone());
     entry.key = over.key.clone().or_else(|| entry.key.take());
@@ -241,13 +273,14 @@ fn headers(
     }
     match (dialect, key) {
         (_, None) => {}
-        (Dialect::OpenaiChat, Some(key)) => {
+        (Dialect::OpenaiChat | Dialect::OpenaiResponses | Dialect::OpenaiImages, Some(key)) => {
             headers.insert(reqwest::header::AUTHORIZATION, bearer(key)?);
         }
-        (Dialect::AnthropicMessages, Some(key)) => {
+        (Dialect::AnthropicMessages | Dialect::Gemini, Some(key)) => {
             let value = header_value(key.expose_secret())
                 .ok_or("its key has a line break or control character in it")?;
-            headers.insert("x-api-key", value);
+            let name = if dialect == Dialect::Gemini { "x-goog-api-key" } else { "x-api-key" };
+            headers.insert(name, value);
         }
     }
     for (name, text) in &config.headers {
@@ -276,7 +309,9 @@ mod tests {
     async fn connect(toml: &str, name: &str) -> Result<Connection, Fault> {
         crate::client::install_tls();
         let provider = build(toml).unwrap().into_iter().find(|provider| provider.name == name).unwrap();
-        provider.connect(&reqwest::Client::new()).await
+        let path =
+            if provider.dialect == Dialect::AnthropicMessages { "messages" } else { "chat/completions" };
+        provider.connect(provider.dialect, path, &reqwest::Client::new()).await
     }
 
     #[tokio::test]

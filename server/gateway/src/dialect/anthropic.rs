@@ -131,7 +131,7 @@ fn stop(from: &Value, draft: &mut Draft) {
 
 /// Usage: `input_tokens` leaves out what was read from and written to the cache. In a stream the last
 /// event says everything again, or only what changed.
-fn tokens(usage: &Value, so_far: Tokens) -> Tokens {
+pub(crate) fn tokens(usage: &Value, so_far: Tokens) -> Tokens {
     let newer = |path: &str, old: u64| match usage.pointer(path) {
         Some(Value::Number(_)) => count(usage, path).max(old),
         _ => old,

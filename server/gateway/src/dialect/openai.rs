@@ -82,7 +82,7 @@ pub(crate) fn read_chunk(chunk: &Value, draft: &mut Draft) -> Result<(), Fault> 
 
 /// Usage, in kinds that do not overlap: `prompt_tokens` counts what was read from and written to the
 /// cache, `completion_tokens` counts thoughts.
-fn tokens(usage: &Value) -> Tokens {
+pub(crate) fn tokens(usage: &Value) -> Tokens {
     let prompt = count(usage, "/prompt_tokens");
     let cache_read = match count(usage, "/prompt_tokens_details/cached_tokens") {
         // DeepSeek's name for it.
