@@ -95,6 +95,8 @@ pub struct Network {
     pub allow_http: bool,
     /// Hosts with ports (`intranet.example:8443`) that may have private or loopback addresses.
     pub allow_private: Vec<String>,
+    /// Sets of hosts by the name that daemons ask for them by: `node`, `python`, …
+    pub sets: BTreeMap<String, Vec<String>>,
 }
 
 /// A configuration that cannot be used.

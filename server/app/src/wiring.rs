@@ -207,6 +207,7 @@ fn egress(config: &Config) -> anyhow::Result<Egress> {
     let network = gateway::web::Config {
         allow_http: config.network.allow_http,
         allow_private: config.network.allow_private.clone(),
+        sets: config.network.sets.clone(),
     };
     Ok(Egress::build(&network)?)
 }

@@ -117,6 +117,11 @@ impl Target {
         self.facts.context
     }
 
+    /// Whether it is the same model at the same provider, under whatever name.
+    pub(crate) fn is_same_model(&self, other: &Self) -> bool {
+        self.provider.name == other.provider.name && self.facts.id == other.facts.id
+    }
+
     /// Whether it is known to read no more than a model for which the question was too long.
     pub(crate) fn reads_no_more_than(&self, too_small: Option<u64>) -> bool {
         matches!((self.context(), too_small), (Some(own), Some(other)) if own <= other)
@@ -194,13 +199,18 @@ impl Gateway {
         })
     }
 
+    /// What providers are called with.
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.asker.tools.http
+    }
+
     /// Stops the model of this machine, if it was started, and waits until it is gone.
     pub async fn shutdown(&self) {
         self.local.shutdown().await;
     }
 
     /// The model of a name: the operator's names first.
-    fn resolve(&self, name: &str) -> Option<Target> {
+    pub(crate) fn resolve(&self, name: &str) -> Option<Target> {
         let Some(own) = self.names.get(name) else {
             return self.listed(name).map(|target| Target { requested: name.to_owned(), ..target });
         };

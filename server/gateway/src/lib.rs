@@ -3,6 +3,7 @@
 //! [`Gateway`] answers questions ([`ports::models::Models`]): it finds the provider of a name, speaks
 //! its dialect, streams, retries, checks structured answers and has one mended, and says what every
 //! call used and cost. [`Egress`] calls addresses ([`ports::web::Web`]) that a daemon may reach.
+//! [`AgentProxy`] stands behind the doors of jails ([`ports::proxy::Proxy`]) and lets their programs to both.
 //!
 //! It must not know what a run, a stage or a daemon is, must not read the environment or the clock of
 //! the machine, and must never put a key, a header or a body into a log or an error.
@@ -30,6 +31,7 @@ mod provider;
 
 mod local;
 
+pub mod proxy;
 pub mod web;
 
 #[cfg(test)]
@@ -42,5 +44,6 @@ pub use config::{
 pub use gateway::{BuildError, Gateway, ModelInfo, Surroundings};
 pub use price::{Prices, Tier};
 pub use provider::KeyLookup;
+pub use proxy::AgentProxy;
 pub use structured::SchemaCheck;
 pub use web::Egress;

@@ -4,6 +4,7 @@ mod budget;
 mod faults;
 mod formats;
 pub(crate) mod mock;
+mod proxy;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,22 +1,23 @@
-//! Out to other people's servers, for `http` stages: only where a daemon may go.
+//! Out to other people's servers, for `http` stages: only where a daemon may go. [`gate`] is the
+//! judgement, which programs in jails are under too.
 //!
 //! A host is allowed by name and port before anything is looked up; its addresses are looked up once,
 //! checked, and connected to as they are, so that a name cannot change its mind in between. Redirects
 //! are answers. Errors never hold a header, a query or a body.
 
 mod address;
-mod allowed;
+pub(crate) mod allowed;
+pub(crate) mod gate;
 
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fmt;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures::future::BoxFuture;
 use ports::Retry;
 use ports::web::{Web, WebError, WebRequest, WebResponse};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -26,6 +27,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::client;
+use gate::{Gate, Lookup, Manner, Reach, refusal, system_lookup};
 
 /// What an operator may configure, as it stands in the server's TOML file under `[network]`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -36,6 +38,8 @@ pub struct Config {
     /// Hosts and ports (`intranet.example:8443`) that may be at a private, loopback or link-local
     /// address. A daemon must still name them.
     pub allow_private: Vec<String>,
+    /// Sets of hosts by the name under which daemons ask for all of them (`node`, `python`, …).
+    pub sets: BTreeMap<String, Vec<String>>,
 }
 
 /// A configuration that makes no sense.
@@ -44,18 +48,26 @@ pub enum BuildError {
     /// An entry of `allow_private`.
     #[error("`allow_private`: `{0}` is not `host:port`")]
     Private(String),
+    /// A set of hosts.
+    #[error("the set of hosts `{0}`: {1}")]
+    Set(String, String),
     /// The HTTP client cannot be made.
     #[error("the HTTP client for the network cannot be made")]
     Client(#[source] reqwest::Error),
 }
 
 /// Calls addresses on behalf of daemons.
-#[derive(Debug)]
 pub struct Egress {
     allow_http: bool,
-    allow_private: Vec<(String, u16)>,
+    pub(crate) gate: Gate,
     public: reqwest::Client,
     private: reqwest::Client,
+}
+
+impl fmt::Debug for Egress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Egress").field("allow_http", &self.allow_http).finish_non_exhaustive()
+    }
 }
 
 /// How long making a connection may take.
@@ -88,12 +100,8 @@ impl Egress {
         Self::with_lookup(config, &lookup)
     }
 
-    fn with_lookup(config: &Config, lookup: &Arc<Lookup>) -> Result<Self, BuildError> {
+    pub(crate) fn with_lookup(config: &Config, lookup: &Arc<Lookup>) -> Result<Self, BuildError> {
         client::install_tls();
-        let allow_private = config
-            .allow_private
-            .iter()
-            .map(|entry| allowed::host_and_port(entry).ok_or_else(|| BuildError::Private(entry.clone())));
         let client = |only_public| {
             reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none())
@@ -110,7 +118,7 @@ impl Egress {
         };
         Ok(Self {
             allow_http: config.allow_http,
-            allow_private: allow_private.collect::<Result<_, _>>()?,
+            gate: Gate::build(config, Arc::clone(lookup))?,
             public: client(true)?,
             private: client(false)?,
         })
@@ -126,20 +134,12 @@ impl Egress {
                 format!("{host} is called over plain http; use https, or ask the operator to allow http");
             return Err(never("host_not_allowed", why));
         }
-        if !allowed::allows(&request.allowed, &host, port, url.scheme() == "https") {
-            let why = format!(
-                "{host}:{port} is not among the hosts that this daemon may reach; add it to `permissions.network.allowed`"
-            );
-            return Err(never("host_not_allowed", why));
-        }
-        let may_be_private = self.allow_private.iter().any(|(known, at)| *known == host && *at == port);
-        if !may_be_private
-            && let Some(ip) = literal(&url)
-            && let Some(kind) = address::refused(ip)
-        {
-            return Err(never("address_refused", refusal(&host, kind)));
-        }
-        let client = if may_be_private { &self.private } else { &self.public };
+        let manner = if url.scheme() == "https" { Manner::Https } else { Manner::Http };
+        let reach = self.gate.judge(&request.allowed, &host, port, manner);
+        let client = match reach.map_err(|denied| never(denied.code, denied.message))? {
+            Reach::Private => &self.private,
+            Reach::Public => &self.public,
+        };
         Ok(Destination { client, url, host, port })
     }
 }
@@ -204,12 +204,6 @@ fn never(code: &'static str, message: String) -> WebError {
     WebError { code, message, retry: Retry::Never }
 }
 
-fn refusal(host: &str, kind: &str) -> String {
-    format!(
-        "{host} is {kind}; such addresses are refused unless the operator's `allow_private` names host and port"
-    )
-}
-
 /// What an error of the connection means. Its own words may hold the address with its query.
 fn unanswered(error: &reqwest::Error, to: &Destination<'_>) -> WebError {
     let mut cause = error.source();
@@ -260,11 +254,6 @@ fn parse(text: &str) -> Result<Url, WebError> {
     Ok(url)
 }
 
-/// The address in a URL that names no host. The parser has made `2130706433`, `0x7f.1` and such plain.
-fn literal(url: &Url) -> Option<IpAddr> {
-    url.host_str()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
-}
-
 fn method(text: &str) -> Result<Method, WebError> {
     match Method::from_bytes(text.as_bytes()) {
         Ok(Method::CONNECT | Method::TRACE) | Err(_) => {
@@ -292,13 +281,6 @@ fn headers(given: &[(String, String)]) -> Result<HeaderMap, WebError> {
         headers.append(name, value);
     }
     Ok(headers)
-}
-
-/// Looks a name up.
-type Lookup = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync;
-
-async fn system_lookup(host: String) -> io::Result<Vec<IpAddr>> {
-    Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
 }
 
 /// Looks names up for a client, and refuses those that lead where they must not.

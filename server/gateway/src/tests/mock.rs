@@ -1,5 +1,6 @@
 //! A provider on a real socket that does what it is told, in order, also what no HTTP library would.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -62,43 +63,65 @@ impl Request {
 
 pub(crate) struct Mock {
     pub(crate) port: u16,
-    requests: Arc<Mutex<Vec<Request>>>,
-    asked: Arc<Notify>,
+    seen: Arc<Seen>,
     _tasks: JoinSet<()>,
 }
 
+#[derive(Default)]
+struct Seen {
+    acts: Mutex<VecDeque<Act>>,
+    requests: Mutex<Vec<Request>>,
+    asked: Notify,
+    hung_up: Notify,
+}
+
 impl Mock {
+    /// Does these, in the order in which requests have come.
     pub(crate) async fn start(acts: Vec<Act>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (requests, asked) = (Arc::<Mutex<Vec<Request>>>::default(), Arc::new(Notify::new()));
+        let seen = Arc::new(Seen { acts: Mutex::new(acts.into()), ..Seen::default() });
         let mut tasks = JoinSet::new();
-        let (seen, tell) = (Arc::clone(&requests), Arc::clone(&asked));
+        let to = Arc::clone(&seen);
         tasks.spawn(async move {
-            let mut acts = acts.into_iter();
-            let mut silent = Vec::new();
+            let mut connections = JoinSet::new();
             loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let Some(request) = read(&mut stream).await else { continue };
-                seen.lock().unwrap().push(request);
-                tell.notify_one();
-                let extra =
-                    Act::Reply { status: 599, headers: Vec::new(), body: "asked too often".to_owned() };
-                if let Some(kept) = perform(stream, acts.next().unwrap_or(extra)).await {
-                    silent.push(kept);
-                }
+                let (stream, _) = listener.accept().await.unwrap();
+                connections.spawn(serve(stream, Arc::clone(&to)));
             }
         });
-        Self { port, requests, asked, _tasks: tasks }
+        Self { port, seen, _tasks: tasks }
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {
-        self.requests.lock().unwrap().clone()
+        self.seen.requests.lock().unwrap().clone()
     }
 
     /// Waits until it was asked.
     pub(crate) async fn asked(&self) {
-        tokio::time::timeout(Duration::from_secs(20), self.asked.notified()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), self.seen.asked.notified()).await.unwrap();
+    }
+
+    /// Waits until someone hung up who had been kept waiting.
+    pub(crate) async fn hung_up(&self) {
+        tokio::time::timeout(Duration::from_secs(20), self.seen.hung_up.notified()).await.unwrap();
+    }
+}
+
+async fn serve(mut stream: TcpStream, seen: Arc<Seen>) {
+    let Some(request) = read(&mut stream).await else { return };
+    let act = {
+        // One after another, so that acts and requests have the same order.
+        let mut requests = seen.requests.lock().unwrap();
+        requests.push(request);
+        let extra = || Act::Reply { status: 599, headers: Vec::new(), body: "asked too often".to_owned() };
+        seen.acts.lock().unwrap().pop_front().unwrap_or_else(extra)
+    };
+    seen.asked.notify_one();
+    if let Some(mut kept) = perform(stream, act).await {
+        // It ends when the client hangs up.
+        while kept.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {}
+        seen.hung_up.notify_one();
     }
 }
 

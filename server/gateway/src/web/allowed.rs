@@ -1,34 +1,58 @@
 //! Which hosts a daemon's list names.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use reqwest::Url;
 
 const DATA: &str = include_str!("../../data/network-sets.toml");
 
-/// The named sets.
-static SETS: LazyLock<BTreeMap<String, Vec<String>>> =
-    LazyLock::new(|| toml::from_str(DATA).expect("because a test reads the same file"));
+/// Sets of hosts by name.
+pub(super) type Sets = BTreeMap<String, Vec<String>>;
 
-/// Whether the list names this host and port. An entry is a set, `host`, `*.host` or either with
-/// `:port`; `*` stands for exactly one label, and without a port only the scheme's own is meant.
-pub(super) fn allows(list: &[String], host: &str, port: u16, is_https: bool) -> bool {
-    let usual = if is_https { 443 } else { 80 };
-    let names = |entry: &String| names(entry, host, port, usual);
-    list.iter().any(|entry| match SETS.get(entry) {
-        Some(set) => set.iter().any(names),
-        None => names(entry),
-    })
+/// The sets that ship with the program.
+pub(super) fn shipped() -> Sets {
+    toml::from_str(DATA).expect("because a test reads the same file")
 }
 
-fn names(entry: &str, host: &str, port: u16, usual: u16) -> bool {
+/// Whether a list names a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It does.
+    Named,
+    /// It does not; it names these sets, which nobody has said what they are.
+    NotNamed { unknown: Vec<String> },
+}
+
+/// Whether the list names this host and port. An entry is a set, `host`, `*.host` or either with
+/// `:port`; `*` stands for exactly one label, and without a port only the usual ones are meant.
+pub(super) fn verdict(list: &[String], sets: &Sets, host: &str, port: u16, usual: &[u16]) -> Verdict {
+    let names = |entry: &String| names(entry, host, port, usual);
+    let is_named = list.iter().any(|entry| match sets.get(entry) {
+        Some(set) => set.iter().any(names),
+        None => names(entry),
+    });
+    if is_named {
+        return Verdict::Named;
+    }
+    let is_unknown = |entry: &&String| {
+        !sets.contains_key(*entry) && !entry.contains(['.', ':', '/', '*']) && *entry != "localhost"
+    };
+    Verdict::NotNamed { unknown: list.iter().filter(is_unknown).cloned().collect() }
+}
+
+/// Whether an entry of a set is `host`, `*.host` or either with `:port`.
+pub(super) fn is_entry(entry: &str) -> bool {
+    let (known, is_label) = entry.strip_prefix("*.").map_or((entry, false), |rest| (rest, true));
+    canonical(known).is_some_and(|(host, _)| !is_label || host.contains('.'))
+}
+
+fn names(entry: &str, host: &str, port: u16, usual: &[u16]) -> bool {
     let (label, rest) = match entry.strip_prefix("*.") {
         Some(rest) => (true, rest),
         None => (false, entry),
     };
     let Some((known, at)) = canonical(rest) else { return false };
-    if at.unwrap_or(usual) != port {
+    if !at.map_or_else(|| usual.contains(&port), |at| at == port) {
         return false;
     }
     if !label {
@@ -42,6 +66,11 @@ fn names(entry: &str, host: &str, port: u16, usual: u16) -> bool {
 /// `host:port`, both said.
 pub(super) fn host_and_port(entry: &str) -> Option<(String, u16)> {
     canonical(entry).and_then(|(host, port)| Some((host, port?)))
+}
+
+/// `host` or `host:port`, as a program writes it, in its plain form.
+pub(crate) fn place(authority: &str, usual: Option<u16>) -> Option<(String, u16)> {
+    canonical(authority).and_then(|(host, port)| Some((host, port.or(usual)?)))
 }
 
 /// Host and port as a URL would have them: lower case, punycode, addresses in their plain form.
@@ -65,9 +94,14 @@ fn canonical(entry: &str) -> Option<(String, Option<u16>)> {
 mod tests {
     use super::*;
 
+    fn allows(list: &[&str], host: &str, port: u16, usual: &[u16]) -> bool {
+        let list: Vec<String> = list.iter().map(|entry| (*entry).to_owned()).collect();
+        verdict(&list, &shipped(), host, port, usual) == Verdict::Named
+    }
+
     #[track_caller]
     fn check(entry: &str, host: &str, port: u16, expect: bool) {
-        assert_eq!(allows(&[entry.to_owned()], host, port, true), expect, "{entry} {host}:{port}");
+        assert_eq!(allows(&[entry], host, port, &[443]), expect, "{entry} {host}:{port}");
     }
 
     #[test]
@@ -113,23 +147,30 @@ mod tests {
         ] {
             check(entry, "example.com", 443, false);
         }
-        assert!(!allows(&[], "example.com", 443, true));
+        assert!(!allows(&[], "example.com", 443, &[443]));
     }
 
     #[test]
     fn a_set_names_its_hosts() {
-        check("defaults", "json-schema.org", 443, true);
         check("github", "api.github.com", 443, true);
         check("github", "github.com", 22, false);
         check("no-such-set", "api.github.com", 443, false);
-        for (set, hosts) in SETS.iter() {
-            assert!(hosts.iter().all(|host| canonical(host.trim_start_matches("*.")).is_some()), "{set}");
+        for (set, hosts) in shipped() {
+            assert!(hosts.iter().all(|host| is_entry(host)), "{set}");
         }
+        for wrong in ["https://x.org", "*.org", "x.org/", "", "*"] {
+            assert!(!is_entry(wrong), "{wrong}");
+        }
+        let list = ["defaults", "node", "x.org", "localhost"].map(str::to_owned);
+        let expect = Verdict::NotNamed { unknown: vec!["node".to_owned()] };
+        assert_eq!(verdict(&list, &shipped(), "y.org", 443, &[443]), expect);
     }
 
     #[test]
     fn without_a_port_plain_http_has_its_own() {
-        assert!(allows(&["example.com".to_owned()], "example.com", 80, false));
-        assert!(!allows(&["example.com".to_owned()], "example.com", 443, false));
+        assert!(allows(&["example.com"], "example.com", 80, &[80]));
+        assert!(!allows(&["example.com"], "example.com", 443, &[80]));
+        assert!(allows(&["example.com"], "example.com", 80, &[443, 80]));
+        assert!(!allows(&["example.com:443"], "example.com", 80, &[443, 80]));
     }
 }

@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use std::net::IpAddr;
+
 use super::*;
 use crate::tests::mock::{Act, End, Mock};
 
@@ -18,7 +20,7 @@ fn request(url: &str, allowed: &[&str]) -> WebRequest {
 /// Everything that an operator can open, for this mock.
 fn open(mock: &Mock) -> Egress {
     let allow_private = vec![format!("localhost:{}", mock.port), format!("127.0.0.1:{}", mock.port)];
-    Egress::build(&Config { allow_http: true, allow_private }).unwrap()
+    Egress::build(&Config { allow_http: true, allow_private, ..Config::default() }).unwrap()
 }
 
 fn reply(body: &str) -> Act {

@@ -1,0 +1,388 @@
+//! What a body asks for, and what is changed in it before it goes on.
+
+use std::ops::Range;
+
+use serde_json::json;
+
+use super::attach::Attachments;
+use super::body::{Edit, Fields, string};
+use super::refusal::Refusal;
+use super::route::{Call, Kind};
+use super::{form, tools};
+use crate::budget::{Most, tokens_at_most};
+use crate::config::{Dialect, LimitField, StreamUsage};
+use crate::gateway::Target;
+
+/// The longest answer of a program that sets no limit, where money is limited, tokens.
+const UNSAID_MAX: u64 = 32_000;
+
+/// Tokens of one picture that is made, at most.
+const PICTURE: u64 = 16_384;
+
+/// Tokens of one picture or page that is read, at most, besides what its size tells.
+const ATTACHMENT: u64 = 5_000;
+
+/// Encoded bytes of attachments for one more token.
+const ATTACHMENT_BYTES: u64 = 200;
+
+/// Answers or pictures of one call at most.
+const ANSWERS_MAX: u64 = 128;
+
+/// Fields that say how dear a call is, by their plain names, and what they may say.
+const TIERS: [(&str, &[&str]); 3] = [
+    ("servicetier", &["auto", "default", "standard", "standard_only", "flex"]),
+    ("speed", &["standard"]),
+    ("inferencegeo", &["global", "not_available"]),
+];
+
+/// Fields that name further models, by their plain names.
+const FURTHER: [&str; 3] = ["models", "fallbacks", "fallbackmodels"];
+
+/// A body that was understood.
+pub(super) struct Asked {
+    /// The model that it names.
+    pub(super) model: String,
+    /// Tools at the provider, by the names under which they are granted.
+    pub(super) tools: Vec<String>,
+    most: Bounds,
+    edits: Edits,
+    bytes: usize,
+}
+
+/// What bounds its cost.
+struct Bounds {
+    /// Tokens that are read; `None` is as many as the model can.
+    read: Option<u64>,
+    /// The limit of one answer, if it sets one.
+    written: Option<u64>,
+    answers: u64,
+    cached_long: bool,
+    pictures: u64,
+}
+
+/// Where it may be changed.
+#[derive(Default)]
+struct Edits {
+    /// The names of the model, each with what stands before the name there.
+    models: Vec<(Range<usize>, &'static str)>,
+    /// Whether the name is written as JSON, or as it is.
+    is_form: bool,
+    /// For a stream of the chat dialect: the change that has usage told.
+    usage: Option<Edit>,
+    /// Where a limit of the answer can be put: the text before the number, and after it.
+    limit: Option<(Edit, &'static str)>,
+}
+
+impl Asked {
+    /// Reads JSON.
+    ///
+    /// # Errors
+    /// When it is malformed, could be read in two ways, or asks for what nobody may have.
+    pub(super) fn json(call: &Call, body: &[u8]) -> Result<Self, Refusal> {
+        let malformed = |why: String| Refusal::malformed(format!("the body is not understood: {why}"));
+        let text = std::str::from_utf8(body).map_err(|_| malformed("it is no UTF-8".to_owned()))?;
+        let fields = Fields::read(text).map_err(malformed)?;
+        if let Some(name) = fields.misspelt(judged(call.dialect)) {
+            let shown: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
+            return Err(malformed(format!("the field `{shown}` is spelt otherwise")));
+        }
+        forbidden(&fields)?;
+        let mut edits = Edits::default();
+        let model = model(call, text, &fields, &mut edits)?;
+        let mut found = tools::at_the_provider(call.dialect, &fields).map_err(malformed)?;
+        let attached = attachments(&fields).map_err(malformed)?;
+        if attached.fetched {
+            found.push("web_fetch".to_owned());
+        }
+        let most = bounds(call, &fields, &attached, text.len()).map_err(malformed)?;
+        if call.dialect == Dialect::OpenaiChat {
+            edits.usage = usage(text, &fields).map_err(malformed)?;
+        }
+        if most.written.is_none() && matches!(call.kind, Kind::Answer | Kind::Stream) {
+            edits.limit = limit(call.dialect, text, &fields).map_err(malformed)?;
+        }
+        Ok(Self { model, tools: found, most, edits, bytes: text.len() })
+    }
+
+    /// Reads a form.
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub(super) fn form(body: &[u8], boundary: &str) -> Result<Self, Refusal> {
+        let malformed = |why: String| Refusal::malformed(format!("the form is not understood: {why}"));
+        let parts = form::parts(body, boundary).map_err(malformed)?;
+        let one = |name: &str| -> Result<Option<(&form::Part, &str)>, Refusal> {
+            let mut named = parts.iter().filter(|part| super::body::plain(&part.name) == name);
+            let first = named.next();
+            if named.next().is_some() {
+                return Err(malformed(format!("the part `{name}` is there twice")));
+            }
+            let Some(part) = first else { return Ok(None) };
+            let value = std::str::from_utf8(&body[part.value.clone()]).ok().filter(|_| !part.is_file);
+            let value = value.filter(|_| part.name == name);
+            value
+                .map(|value| Some((part, value)))
+                .ok_or_else(|| malformed(format!("the part `{name}` is no plain text")))
+        };
+        let Some((place, model)) = one("model")? else { return Err(no_model()) };
+        let pictures = match one("n")? {
+            Some((_, count)) => count.parse().ok().filter(|count| (1..=ANSWERS_MAX).contains(count)),
+            None => Some(1),
+        };
+        let pictures = pictures.ok_or_else(|| malformed("`n` is no number of pictures".to_owned()))?;
+        let files: usize = parts.iter().filter(|part| part.is_file).map(|part| part.value.len()).sum();
+        let count = parts.iter().filter(|part| part.is_file).count();
+        let read = tokens_at_most(body.len() - files).saturating_add(of_attachments(count, files * 4 / 3));
+        let most = Bounds { read: Some(read), written: None, answers: 1, cached_long: false, pictures };
+        let edits = Edits { models: vec![(place.value.clone(), "")], is_form: true, ..Edits::default() };
+        Ok(Self { model: model.to_owned(), tools: Vec::new(), most, edits, bytes: body.len() })
+    }
+
+    /// Its size, for an estimate of what was read.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Pictures that it asks for.
+    pub(super) fn pictures(&self) -> u64 {
+        self.most.pictures
+    }
+
+    /// What it may use at most, at this target.
+    pub(super) fn most(&self, target: &Target) -> Most {
+        let own = target.facts.output.unwrap_or(u64::MAX);
+        let written = match (self.most.written, self.most.pictures) {
+            (Some(said), _) => said.min(own),
+            (None, 0) => own.min(UNSAID_MAX),
+            (None, pictures) => PICTURE.saturating_mul(pictures),
+        };
+        Most {
+            read: self.most.read.unwrap_or_else(|| target.context().unwrap_or(1_000_000)),
+            written: written.saturating_mul(self.most.answers),
+            cached_long: self.most.cached_long,
+            images: self.most.pictures,
+        }
+    }
+
+    /// The changes that it needs at this target.
+    pub(super) fn edits(&self, target: &Target, is_limited: bool) -> Vec<Edit> {
+        let id = &target.facts.id;
+        let name = |before: &str| match self.edits.is_form {
+            true => format!("{before}{id}"),
+            false => json!(format!("{before}{id}")).to_string(),
+        };
+        let models = self.edits.models.iter();
+        let mut edits: Vec<Edit> = models
+            .filter(|_| self.model != *id)
+            .map(|(at, before)| Edit { at: at.clone(), with: name(before) })
+            .collect();
+        if target.provider.stream_usage == StreamUsage::Asked {
+            edits.extend(self.edits.usage.clone());
+        }
+        if let Some((edit, after)) = self.edits.limit.as_ref().filter(|_| is_limited) {
+            let most = target.facts.output.unwrap_or(UNSAID_MAX).min(UNSAID_MAX);
+            let field = match target.provider.limit_field {
+                LimitField::MaxTokens => "max_tokens",
+                LimitField::MaxCompletionTokens => "max_completion_tokens",
+            };
+            let with = edit.with.replace("LIMIT_FIELD", field);
+            edits.push(Edit { at: edit.at.clone(), with: format!("{with}{most}{after}") });
+        }
+        edits
+    }
+}
+
+/// Fields that are judged, exactly as they are spelt.
+fn judged(dialect: Dialect) -> &'static [&'static str] {
+    match dialect {
+        Dialect::OpenaiChat => &[
+            "model",
+            "stream",
+            "stream_options",
+            "max_tokens",
+            "max_completion_tokens",
+            "n",
+            "tools",
+            "messages",
+        ],
+        Dialect::OpenaiResponses => &["model", "stream", "max_output_tokens", "tools", "input", "background"],
+        Dialect::OpenaiImages => &["model", "stream", "n", "prompt", "images"],
+        Dialect::AnthropicMessages => &["model", "stream", "max_tokens", "tools", "messages", "system"],
+        Dialect::Gemini => &[
+            "model",
+            "contents",
+            "tools",
+            "generationConfig",
+            "generation_config",
+            "systemInstruction",
+            "system_instruction",
+            "generateContentRequest",
+            "generate_content_request",
+        ],
+    }
+}
+
+/// What nobody may have: what is not metered, what costs more than the catalogue says, and other models.
+fn forbidden(fields: &Fields<'_>) -> Result<(), Refusal> {
+    for (name, value) in fields.all().filter(|(_, value)| *value != "null") {
+        let tier = TIERS.iter().find(|(field, _)| *field == name);
+        if tier.is_some_and(|(_, fine)| !string(value).is_some_and(|said| fine.contains(&said.as_str()))) {
+            let why = format!("`{name}` asks for a tier whose price is not known here; leave it out");
+            return Err(Refusal::forbidden("dearer_tier", why));
+        }
+        if name == "background" && value != "false" {
+            let why = "an answer in the background cannot be metered; leave `background` out";
+            return Err(Refusal::forbidden("background", why));
+        }
+        if FURTHER.contains(&name) {
+            let why = format!("`{name}` names further models; name one in `model`");
+            return Err(Refusal::forbidden("model_not_allowed", why));
+        }
+    }
+    Ok(())
+}
+
+fn no_model() -> Refusal {
+    Refusal::forbidden("model_not_allowed", "no model is named")
+}
+
+/// The model, and every place in the body where its name stands.
+fn model(call: &Call, text: &str, fields: &Fields<'_>, edits: &mut Edits) -> Result<String, Refusal> {
+    let Some(in_path) = &call.model else {
+        let value = fields.get("model").ok_or_else(no_model)?;
+        edits.models.push((Fields::place(text, value), ""));
+        return string(value).filter(|name| !name.is_empty()).ok_or_else(no_model);
+    };
+    let mut objects = vec![fields.get("model")];
+    if let Some(inner) = fields.get("generateContentRequest").filter(|value| *value != "null") {
+        let inner = Fields::read(inner)
+            .map_err(|why| Refusal::malformed(format!("the body is not understood: {why}")))?;
+        if inner.misspelt(&["model"]).is_some() {
+            return Err(Refusal::malformed("the body is not understood: `model` is spelt otherwise"));
+        }
+        objects.push(inner.get("model"));
+    }
+    for value in objects.into_iter().flatten().filter(|value| *value != "null") {
+        let name = string(value);
+        if name.is_none_or(|name| name.strip_prefix("models/").unwrap_or(&name) != in_path) {
+            let why = "the body names another model than the path";
+            return Err(Refusal::forbidden("model_not_allowed", why));
+        }
+        edits.models.push((Fields::place(text, value), "models/"));
+    }
+    Ok(in_path.clone())
+}
+
+fn attachments(fields: &Fields<'_>) -> Result<Attachments, String> {
+    let mut found = Attachments::default();
+    let roots = [
+        "messages",
+        "input",
+        "contents",
+        "system",
+        "systemInstruction",
+        "tools",
+        "images",
+        "generateContentRequest",
+    ];
+    roots.iter().filter_map(|root| fields.get(root)).try_for_each(|value| found.look(value))?;
+    Ok(found)
+}
+
+fn of_attachments(count: usize, bytes: usize) -> u64 {
+    ATTACHMENT.saturating_mul(count as u64).saturating_add(bytes as u64 / ATTACHMENT_BYTES)
+}
+
+fn bounds(call: &Call, fields: &Fields<'_>, attached: &Attachments, bytes: usize) -> Result<Bounds, String> {
+    let generation = match fields.get("generationConfig").filter(|value| *value != "null") {
+        Some(value) if call.dialect == Dialect::Gemini => Some(Fields::read(value)?),
+        _ => None,
+    };
+    let from = generation.as_ref().unwrap_or(fields);
+    let number = |from: &Fields<'_>, name: &str| match from.get(name).filter(|value| *value != "null") {
+        Some(_) => from.number(name).map(Some).ok_or_else(|| format!("`{name}` is no whole number")),
+        None => Ok(None),
+    };
+    let (limits, answers): (&[&str], &str) = match call.dialect {
+        Dialect::OpenaiChat => (&["max_tokens", "max_completion_tokens"], "n"),
+        Dialect::OpenaiResponses => (&["max_output_tokens"], ""),
+        Dialect::OpenaiImages => (&[], ""),
+        Dialect::AnthropicMessages => (&["max_tokens"], ""),
+        Dialect::Gemini => (&["maxOutputTokens"], "candidateCount"),
+    };
+    let mut written = None;
+    for name in limits {
+        written = written.max(number(from, name)?);
+    }
+    let answers = if answers.is_empty() { 1 } else { number(from, answers)?.unwrap_or(1) };
+    let pictures = if call.dialect == Dialect::OpenaiImages { number(fields, "n")?.unwrap_or(1) } else { 0 };
+    if !(1..=ANSWERS_MAX).contains(&answers) || pictures > ANSWERS_MAX {
+        return Err(format!("it asks for more than {ANSWERS_MAX} answers"));
+    }
+    let is_continued = fields.says("previous_response_id") || fields.says("conversation");
+    let own = tokens_at_most(bytes.saturating_sub(attached.bytes));
+    let read = own.saturating_add(of_attachments(attached.count, attached.bytes));
+    let read = if is_continued { None } else { Some(read) };
+    Ok(Bounds { read, written, answers, cached_long: attached.cached_long, pictures })
+}
+
+/// The change after which a stream of the chat dialect ends with what was used.
+fn usage(text: &str, fields: &Fields<'_>) -> Result<Option<Edit>, String> {
+    match fields.get("stream") {
+        Some("true") => {}
+        None | Some("false" | "null") => return Ok(None),
+        Some(_) => return Err("`stream` is neither true nor false".to_owned()),
+    }
+    let whole = "{\"include_usage\":true}";
+    let Some(options) = fields.get("stream_options") else {
+        return Ok(Some(fields.insertion(text, &format!("\"stream_options\":{whole}"))));
+    };
+    if options == "null" {
+        return Ok(Some(Edit::of(text, options, whole.to_owned())));
+    }
+    let inner = Fields::read(options)?;
+    if inner.misspelt(&["include_usage"]).is_some() {
+        return Err("`include_usage` is spelt otherwise".to_owned());
+    }
+    Ok(match inner.get("include_usage") {
+        Some("true") => None,
+        Some(said) => Some(Edit::of(text, said, "true".to_owned())),
+        None => Some(inner.insertion(text, "\"include_usage\":true")),
+    })
+}
+
+/// Where a limit of the answer can be put.
+fn limit(dialect: Dialect, text: &str, fields: &Fields<'_>) -> Result<Option<(Edit, &'static str)>, String> {
+    // A field that says nothing is the place for a number; else it is added.
+    let place = |fields: &Fields<'_>, name: &str, label: &str| match fields.get(name) {
+        Some(null) => (Edit::of(text, null, String::new()), ""),
+        None => {
+            let Edit { at, with } = fields.insertion(text, &format!("\"{label}\":"));
+            match with.strip_suffix(',') {
+                Some(with) => (Edit { at, with: with.to_owned() }, ","),
+                None => (Edit { at, with }, ""),
+            }
+        }
+    };
+    Ok(Some(match dialect {
+        Dialect::OpenaiChat => {
+            let said =
+                ["max_tokens", "max_completion_tokens"].into_iter().find(|name| fields.get(name).is_some());
+            place(fields, said.unwrap_or("max_tokens"), "LIMIT_FIELD")
+        }
+        Dialect::OpenaiResponses => place(fields, "max_output_tokens", "max_output_tokens"),
+        Dialect::AnthropicMessages => place(fields, "max_tokens", "max_tokens"),
+        Dialect::OpenaiImages => return Ok(None),
+        Dialect::Gemini => match fields.get("generationConfig") {
+            None => {
+                let Edit { at, with } = fields.insertion(text, "\"generationConfig\":{\"maxOutputTokens\":");
+                match with.strip_suffix(',') {
+                    Some(with) => (Edit { at, with: with.to_owned() }, "},"),
+                    None => (Edit { at, with }, "}"),
+                }
+            }
+            Some(null) if null == "null" => (Edit::of(text, null, "{\"maxOutputTokens\":".to_owned()), "}"),
+            Some(config) => place(&Fields::read(config)?, "maxOutputTokens", "maxOutputTokens"),
+        },
+    }))
+}

@@ -1,0 +1,113 @@
+//! An answer on its way from a provider to a program: piece by piece, as it comes.
+
+use std::pin::Pin;
+
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::book::OpenCall;
+use super::refusal::{Body, BrokeOff, Refusal};
+use crate::call::Deadlines;
+use crate::config::Dialect;
+use crate::local::Slot;
+
+/// What holds an answer together. Dropped, it breaks off at both ends, and the call is settled.
+pub(super) struct Relay {
+    pub(super) from: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    pub(super) call: OpenCall,
+    pub(super) deadlines: Deadlines,
+    pub(super) dialect: Dialect,
+    pub(super) is_stream: bool,
+    pub(super) target: String,
+    pub(super) _slot: Option<Slot>,
+    pub(super) _place: OwnedSemaphorePermit,
+    begun: bool,
+    /// The beginning of a line whose end has not come: a stream that breaks must not end with it.
+    line: BytesMut,
+}
+
+/// What a relay is made of.
+pub(super) struct Parts {
+    pub(super) call: OpenCall,
+    pub(super) deadlines: Deadlines,
+    pub(super) dialect: Dialect,
+    pub(super) target: String,
+    pub(super) slot: Option<Slot>,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+impl Relay {
+    pub(super) fn body(parts: Parts, response: reqwest::Response, is_stream: bool) -> Body {
+        let Parts { call, deadlines, dialect, target, slot, place } = parts;
+        call.begins(is_stream);
+        let relay = Self {
+            from: Box::pin(response.bytes_stream()),
+            call,
+            deadlines,
+            dialect,
+            is_stream,
+            target,
+            _slot: slot,
+            _place: place,
+            begun: false,
+            line: BytesMut::new(),
+        };
+        let frames = futures::stream::unfold(Some(relay), |relay| async move { relay?.next().await });
+        StreamBody::new(frames).boxed_unsync()
+    }
+
+    async fn next(mut self) -> Option<(Result<Frame<Bytes>, BrokeOff>, Option<Self>)> {
+        loop {
+            let next = self.from.next();
+            let next =
+                if self.begun { self.deadlines.next(next).await } else { self.deadlines.first(next).await };
+            self.begun = true;
+            let piece = match next {
+                Ok(Some(Ok(piece))) => piece,
+                Ok(Some(Err(_))) => return Some(self.breaks("its answer broke off: the connection was cut")),
+                Ok(None) => {
+                    let rest = self.line.split().freeze();
+                    return (!rest.is_empty()).then(|| (Ok(Frame::data(rest)), None));
+                }
+                Err(fault) => return Some(self.breaks(&fault.message)),
+            };
+            if self.call.passes(&piece).is_err() {
+                return Some(self.breaks("sent an event that is too large"));
+            }
+            let whole = if self.is_stream { self.whole_lines(piece) } else { piece };
+            if !whole.is_empty() {
+                return Some((Ok(Frame::data(whole)), Some(self)));
+            }
+        }
+    }
+
+    /// What can go on: everything up to the last end of a line.
+    fn whole_lines(&mut self, mut piece: Bytes) -> Bytes {
+        let Some(end) = piece.iter().rposition(|byte| matches!(byte, b'\n' | b'\r')) else {
+            self.line.extend_from_slice(&piece);
+            return Bytes::new();
+        };
+        let rest = piece.split_off(end + 1);
+        if self.line.is_empty() {
+            self.line.extend_from_slice(&rest);
+            return piece;
+        }
+        self.line.extend_from_slice(&piece);
+        let whole = self.line.split().freeze();
+        self.line.extend_from_slice(&rest);
+        whole
+    }
+
+    /// The end of an answer that broke: a stream says so in its own words, anything else is cut off.
+    fn breaks(self, why: &str) -> (Result<Frame<Bytes>, BrokeOff>, Option<Self>) {
+        tracing::warn!(model = %self.target, "the answer of {} broke off", self.target);
+        let refusal = Refusal::upstream(format!("{} {why}", self.target));
+        match self.is_stream {
+            true => (Ok(Frame::data(refusal.event(self.dialect))), None),
+            false => (Err(BrokeOff(refusal.message)), None),
+        }
+    }
+}
