@@ -27,7 +27,7 @@ pub(super) struct Book(Mutex<Pages>);
 
 #[derive(Default)]
 struct Pages {
-    open: HashMap<u64, Entry>,
+    open: HashMap<u64, Shared>,
     next: u64,
     closed: Vec<ModelUsage>,
     hosts: Vec<Arc<Host>>,
@@ -39,10 +39,14 @@ struct Entry {
     meter: Meter,
 }
 
+/// A call's entry, until either its own end or the visit's settles it.
+type Shared = Arc<Mutex<Option<Entry>>>;
+
 /// A call that is under way. Dropped, it is settled.
 pub(super) struct OpenCall {
     book: Arc<Book>,
     id: u64,
+    entry: Shared,
 }
 
 /// One host.
@@ -64,8 +68,9 @@ impl Book {
         }
         let id = pages.next;
         pages.next += 1;
-        pages.open.insert(id, Entry { bill, meter });
-        Some(OpenCall { book: Arc::clone(self), id })
+        let entry = Arc::new(Mutex::new(Some(Entry { bill, meter })));
+        pages.open.insert(id, Arc::clone(&entry));
+        Some(OpenCall { book: Arc::clone(self), id, entry })
     }
 
     /// Counts a request to a host, and why it is refused, if it is.
@@ -96,9 +101,11 @@ impl Book {
     pub(super) fn close(&self) -> VisitReport {
         let mut pages = self.pages();
         pages.over = true;
-        let mut open: Vec<(u64, Entry)> = pages.open.drain().collect();
+        let mut open: Vec<(u64, Shared)> = pages.open.drain().collect();
         open.sort_unstable_by_key(|(id, _)| *id);
-        open.into_iter().for_each(|(_, entry)| pages.settle(entry));
+        for entry in open.iter().filter_map(|(_, entry)| locked(entry).take()) {
+            pages.settle(entry);
+        }
         VisitReport {
             calls: pages.closed.clone(),
             hosts: pages.hosts.iter().map(|host| host.report()).collect(),
@@ -131,14 +138,14 @@ impl Pages {
 impl OpenCall {
     /// Says whether the provider charges for it.
     pub(super) fn charge(&self, charge: Charge) {
-        if let Some(entry) = self.book.pages().open.get_mut(&self.id) {
+        if let Some(entry) = locked(&self.entry).as_mut() {
             entry.bill.charge = charge;
         }
     }
 
     /// Says what kind of answer comes.
     pub(super) fn begins(&self, is_stream: bool) {
-        if let Some(entry) = self.book.pages().open.get_mut(&self.id) {
+        if let Some(entry) = locked(&self.entry).as_mut() {
             entry.meter.begins(is_stream);
         }
     }
@@ -148,20 +155,23 @@ impl OpenCall {
     /// # Errors
     /// When an event of the stream has no end.
     pub(super) fn passes(&self, piece: &[u8]) -> Result<(), TooLarge> {
-        match self.book.pages().open.get_mut(&self.id) {
-            Some(entry) => entry.meter.push(piece),
-            None => Ok(()),
-        }
+        locked(&self.entry).as_mut().map_or(Ok(()), |entry| entry.meter.push(piece))
     }
 }
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
         let mut pages = self.book.pages();
-        if let Some(entry) = pages.open.remove(&self.id) {
+        pages.open.remove(&self.id);
+        if let Some(entry) = locked(&self.entry).take() {
             pages.settle(entry);
         }
     }
+}
+
+/// Locked after the pages, where both are.
+fn locked(entry: &Shared) -> MutexGuard<'_, Option<Entry>> {
+    entry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Host {

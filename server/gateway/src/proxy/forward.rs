@@ -141,7 +141,7 @@ async fn ask(
     let most = if call.kind == Kind::Count { Default::default() } else { admitted.asked.most(target) };
     let reservation = set_aside(&visit.purse, target, &most).map_err(|fault| Refusal::of(&name, &fault))?;
     let bill = Bill::of(target, admitted.asked.bytes(), reservation);
-    let open = visit.book.open(bill, Meter::new(call.dialect, admitted.asked.pictures()));
+    let open = visit.book.open(bill, Meter::new(call.dialect, admitted.asked.pictures(target)));
     let open = open.ok_or_else(Refusal::no_token)?;
     let deadlines = Deadlines::begin(target.provider.timeouts);
     let path = call.path(&target.facts.id);

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::attach::Attachments;
 use super::body::{Edit, Fields, string};
+use super::meter::Pictures;
 use super::refusal::Refusal;
 use super::route::{Call, Kind};
 use super::{form, tools};
@@ -143,9 +144,11 @@ impl Asked {
         self.bytes
     }
 
-    /// Pictures that it asks for.
-    pub(super) fn pictures(&self) -> u64 {
-        self.most.pictures
+    /// Pictures that it asks for, as they are charged at this target.
+    pub(super) fn pictures(&self, target: &Target) -> Pictures {
+        let count = self.most.pictures;
+        let has_price = target.prices().is_some_and(|prices| prices.image.is_some());
+        Pictures { count, tokens: if has_price { 0 } else { PICTURE.saturating_mul(count) } }
     }
 
     /// What it may use at most, at this target.
@@ -154,7 +157,7 @@ impl Asked {
         let written = match (self.most.written, self.most.pictures) {
             (Some(said), _) => said.min(own),
             (None, 0) => own.min(UNSAID_MAX),
-            (None, pictures) => PICTURE.saturating_mul(pictures),
+            (None, _) => self.pictures(target).tokens,
         };
         Most {
             read: self.most.read.unwrap_or_else(|| target.context().unwrap_or(1_000_000)),
@@ -385,4 +388,95 @@ fn limit(dialect: Dialect, text: &str, fields: &Fields<'_>) -> Result<Option<(Ed
             Some(config) => place(&Fields::read(config)?, "maxOutputTokens", "maxOutputTokens"),
         },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::config::Dialect as D;
+
+    const BODIES: [(D, Kind, &str); 4] = [
+        (
+            D::OpenaiChat,
+            Kind::Answer,
+            r#"{"model":"gpt-5","stream":true,"stream_options":{"x":1},"max_tokens":null,"n":1,"messages":[{"role":"user","content":"a"}],"tools":[{"type":"function"}]}"#,
+        ),
+        (
+            D::OpenaiResponses,
+            Kind::Answer,
+            r#"{"model":"gpt-5","input":[{"content":[{"type":"input_text"}]}],"tools":[]}"#,
+        ),
+        (
+            D::AnthropicMessages,
+            Kind::Answer,
+            r#"{"model":"a\u0062","max_tokens":9,"system":"x","messages":[]}"#,
+        ),
+        (
+            D::Gemini,
+            Kind::Stream,
+            r#"{"model":"models/m","generationConfig":{"candidateCount":1},"contents":[{"parts":[{"text":"x"}]}],"tools":[{"functionDeclarations":[]}]}"#,
+        ),
+    ];
+
+    fn call(dialect: D, kind: Kind) -> Call {
+        Call { dialect, kind, model: (dialect == D::Gemini).then(|| "m".to_owned()) }
+    }
+
+    /// What a reader makes of it who takes the first of two fields, whatever their case.
+    fn first(body: &Value, name: &str) -> Option<Value> {
+        body.as_object()?
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.clone())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn what_is_forwarded_is_what_was_judged(
+            which in 0..BODIES.len(),
+            swaps in prop::collection::vec(
+                (any::<prop::sample::Index>(), r#"null|0|1e9|""|\[\]|\{\}|"x"|true|,"model":"y"|"Model":"z",|[ -~]|\PC"#),
+                0..4,
+            ),
+        ) {
+            let (dialect, kind, body) = BODIES[which];
+            let mut body = body.to_owned();
+            for (at, with) in swaps {
+                let at = body.floor_char_boundary(at.index(body.len()));
+                body.insert_str(at, &with);
+            }
+            let Ok(asked) = Asked::json(&call(dialect, kind), body.as_bytes()) else { return Ok(()) };
+            let before: Value = serde_json::from_str(&body).unwrap();
+            if dialect != D::Gemini {
+                prop_assert_eq!(first(&before, "model"), Some(Value::from(asked.model.clone())));
+            }
+            let edits: Vec<Edit> = asked.edits.models.iter().map(|(at, prefix)| Edit { at: at.clone(), with: json!(format!("{prefix}new")).to_string() }).collect();
+            let limit = asked.edits.limit.iter().map(|(edit, after)| Edit { at: edit.at.clone(), with: format!("{}7{after}", edit.with) });
+            let edits = edits.into_iter().chain(asked.edits.usage.clone()).chain(limit).collect();
+            let after = Edit::apply(body.as_bytes(), edits);
+            let after: Value = serde_json::from_slice(&after).unwrap();
+            let expect = if dialect == D::Gemini { "models/new" } else { "new" };
+            prop_assert!(dialect == D::Gemini && before.get("model").is_none_or(Value::is_null) || after["model"] == expect, "{}", after);
+            prop_assert!(asked.edits.usage.is_none() || after["stream_options"]["include_usage"] == true, "{}", after);
+            for (name, value) in before.as_object().unwrap() {
+                let is_edited = ["model", "stream_options", "max_tokens", "generationConfig"].contains(&name.as_str());
+                prop_assert!(is_edited || after.get(name) == Some(value), "{}: {}", name, after);
+            }
+        }
+
+        #[test]
+        fn no_form_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..40), at in any::<prop::sample::Index>()) {
+            let form = b"--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b--\r\n";
+            let at = at.index(form.len());
+            let broken = [&form[..at], &bytes, &form[at..]].concat();
+            if let Ok(asked) = Asked::form(&broken, "b") {
+                prop_assert_eq!(asked.edits.models.len(), 1);
+                prop_assert_eq!(&broken[asked.edits.models[0].0.clone()], asked.model.as_bytes());
+            }
+        }
+    }
 }

@@ -22,7 +22,15 @@ pub(super) struct Meter {
     form: Form,
     said: Said,
     /// Pictures that were asked for.
-    images: u64,
+    pictures: Pictures,
+}
+
+/// Pictures that an answer has, and how they are charged.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Pictures {
+    pub(super) count: u64,
+    /// Tokens of all of them at most; none where each has a price of its own.
+    pub(super) tokens: u64,
 }
 
 enum Form {
@@ -39,8 +47,8 @@ enum Form {
 }
 
 impl Meter {
-    pub(super) fn new(dialect: Dialect, images: u64) -> Self {
-        Self { dialect, form: Form::None, said: Said::default(), images }
+    pub(super) fn new(dialect: Dialect, pictures: Pictures) -> Self {
+        Self { dialect, form: Form::None, said: Said::default(), pictures }
     }
 
     pub(super) fn begins(&mut self, is_stream: bool) {
@@ -96,16 +104,25 @@ impl Meter {
 
     /// What is known at the end, whole or not.
     pub(super) fn finish(mut self) -> Said {
+        let begun = !matches!(self.form, Form::None);
         // Who reads by the length of an answer does not look for its end.
         self.end();
-        if self.dialect == Dialect::OpenaiImages {
-            let made = self.said.complete || self.said.used.is_some();
-            // Nobody says how many there are but the request, and all of them are charged.
-            let mut used = self.said.used.unwrap_or_default();
-            used.images = self.images;
-            self.said.used = made.then_some(used).or(self.said.used);
+        if self.dialect == Dialect::OpenaiImages && begun {
+            self.pictures();
         }
         self.said
+    }
+
+    /// Only the request says how many there are, and all of them are charged. Where nothing is said of
+    /// tokens although they are what is charged, as many as there can be are estimated.
+    fn pictures(&mut self) {
+        let Pictures { count, tokens } = self.pictures;
+        let is_told = self.said.used.is_some();
+        let used =
+            self.said.used.get_or_insert_with(|| Tokens { output: tokens, ..Tokens::default() }.into());
+        used.images = count;
+        self.said.complete &= is_told || tokens == 0;
+        self.said.written = 0;
     }
 }
 

@@ -58,6 +58,9 @@ fn gateway(mock: &Mock, time: &str) -> Gateway {
         [names.painter]
         target = "openai/gpt-image-2"
         prices = {{ input = "5", output = "40", image = "0.01" }}
+        [names.by-tokens]
+        target = "openai/gpt-image-2"
+        prices = {{ input = "5", output = "40" }}
         "#
     );
     build(&toml, PathBuf::from("/nowhere"))

@@ -136,3 +136,19 @@ async fn a_picture_that_is_read_is_not_a_text_of_its_size() {
         format!(r#"{{"model":"claude-sonnet-4-6","max_tokens":100,"messages":[{{"content":"{data}"}}]}}"#);
     assert_eq!(jail.post("/v1/messages", &text).await.status, 402);
 }
+
+#[tokio::test]
+async fn pictures_are_charged_although_nobody_says_how_much() {
+    let drawn = Act::json(200, &json!({ "data": [{ "url": "x" }, { "url": "y" }] }));
+    let models = vec!["painter".to_owned(), "by-tokens".to_owned()];
+    // Each has a price; or tokens have, and as many as there can be are taken.
+    for (model, cost, estimated) in [("painter", 20_000_000, false), ("by-tokens", 2 * 16_384 * 40_000, true)]
+    {
+        let mock = Mock::start(vec![drawn.clone()]).await;
+        let jail = jail(&mock, Guest { models: models.clone(), ..paying(10_000_000_000) });
+        let body = format!(r#"{{"model":"{model}","prompt":"a cat","n":2}}"#);
+        assert_eq!(jail.post("/v1/images/generations", &body).await.status, 200);
+        let calls = jail.visit.end().calls;
+        assert_eq!((calls[0].cost, calls[0].estimated), (NanoUsd::from_nanos(cost), estimated), "{model}");
+    }
+}
