@@ -1,6 +1,7 @@
 //! The agent proxy from a jail's side, over real sockets, byte by byte: also what no HTTP library
 //! would send.
 
+mod bounds;
 mod egress;
 mod faults;
 mod money;
@@ -167,7 +168,7 @@ async fn answer(stream: &mut TcpStream) -> Reply {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), reading).await.unwrap()
+    tokio::time::timeout(Duration::from_secs(600), reading).await.unwrap()
 }
 
 fn parse(all: &[u8], ended: bool) -> Option<Reply> {
