@@ -30,9 +30,9 @@ fn a_hostile_manifest_is_refused() {
     let tree = book(&house, &[("good", GOOD)]);
     let aliases: String = (1..300).map(|n| format!("  - &a{n} [*a{}, *a{}]\n", n - 1, n - 1)).collect();
     let cases: [(&str, &str); 3] = [
-        (&format!("x:\n  - &a0 [1]\n{aliases}"), "limit exceeded"),
+        (&format!("x:\n  - &a0 [1]\n{aliases}"), "SB0008"),
         (&format!("{}# {}\n", manifest(GOOD), "x".repeat(2 << 20)), "SB0003"),
-        (&format!("daemon: {}{}\n", "[".repeat(5_000), "]".repeat(5_000)), "limit exceeded"),
+        (&format!("daemon: {}{}\n", "[".repeat(5_000), "]".repeat(5_000)), "SB0008"),
     ];
     let before = tree.says(&["rev-parse", "HEAD"]);
     for (text, words) in cases {
@@ -425,7 +425,7 @@ fn a_secret_goes_only_where_the_daemon_may_go() {
         "https://intranet.example.com/".to_owned(),
     ] {
         let run = call(&url);
-        run.check("failed", Some("host_not_allowed"), "add it to `permissions.network.allowed`");
+        run.check("failed", Some("host_not_allowed"), "` to `permissions.network.allowed`");
         let everything = format!("{run:?}{}{}", log(&house, run.id()), house.logged());
         assert!(!everything.contains("s3cr3t-value"), "{everything}");
     }
