@@ -50,6 +50,52 @@ pub struct Run {
     pub worked: Duration,
 }
 
+/// What is to be run, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    /// Of which repository.
+    pub repository: RepositoryId,
+    /// Which daemon.
+    pub daemon: DaemonId,
+    /// From which branch.
+    pub branch: Branch,
+    /// At which commit.
+    pub commit: Commit,
+    /// The daemon's tree at that commit.
+    pub digest: Digest,
+    /// Why.
+    pub cause: Cause,
+    /// The inputs given, by name.
+    pub inputs: serde_json::Map<String, serde_json::Value>,
+    /// Whether what it wants is performed or only shown.
+    pub effects: EffectMode,
+}
+
+impl Order {
+    /// The run, queued, that a worker may take up from `ready_at` on.
+    pub fn queued(self, id: RunId, now: Timestamp, ready_at: Timestamp) -> Run {
+        Run {
+            id,
+            repository: self.repository,
+            daemon: self.daemon,
+            branch: self.branch,
+            commit: self.commit,
+            digest: self.digest,
+            cause: self.cause,
+            inputs: self.inputs,
+            effects: self.effects,
+            state: RunState::Queued { ready_at },
+            attempt: 0,
+            cancel_requested: None,
+            cancel_insisted: false,
+            cost: NanoUsd::ZERO,
+            created_at: now,
+            started_at: None,
+            worked: Duration::ZERO,
+        }
+    }
+}
+
 /// Why a run exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {

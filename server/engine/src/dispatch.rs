@@ -6,7 +6,7 @@ use domain::event::{Event, EventKind};
 use domain::id::RunId;
 use domain::repository::{BranchHead, BranchRole};
 use domain::revision::{Revision, RevisionContent};
-use domain::run::{Cause, Concurrency, EffectMode, Run, RunState};
+use domain::run::{Cause, Concurrency, EffectMode, Order, Run};
 use domain::trigger::{Match, Trigger, matching};
 use manifest::Manifest;
 use manifest::expression::Expression;
@@ -122,8 +122,7 @@ async fn consider(
         }
     };
     let now = world.clock.now();
-    let run = Run {
-        id: RunId::new(world.clock.unique()),
+    let run = Order {
         repository: revision.repository,
         daemon: revision.daemon.clone(),
         branch: head.branch.clone(),
@@ -138,15 +137,8 @@ async fn consider(
         },
         inputs: Map::new(),
         effects: EffectMode::Perform,
-        state: RunState::Queued { ready_at: now.after(trigger.debounce.unwrap_or_default()) },
-        attempt: 0,
-        cancel_requested: None,
-        cancel_insisted: false,
-        cost: domain::money::NanoUsd::ZERO,
-        created_at: now,
-        started_at: None,
-        worked: std::time::Duration::ZERO,
-    };
+    }
+    .queued(RunId::new(world.clock.unique()), now, now.after(trigger.debounce.unwrap_or_default()));
     match address::manifest_of_run(world, &run).await {
         Err(refusal) => reason_or_later(refusal),
         Ok(manifest) => Ok(complete(run, &manifest, trigger, event)),

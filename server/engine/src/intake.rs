@@ -4,7 +4,7 @@ use domain::event::{Actor, Event, EventKind};
 use domain::id::{DeliveryId, EventId, RepositoryId, RunId};
 use domain::name::{Address, DaemonId};
 use domain::repository::{BranchRole, Origin};
-use domain::run::{Cause, EffectMode, Run, RunState};
+use domain::run::{Cause, EffectMode, Order};
 use domain::trigger::TriggerKind;
 use domain::value::Taint;
 use ports::store::events::Delivery;
@@ -51,8 +51,7 @@ pub async fn start(world: &World, start: Start) -> Result<Started, Refusal> {
     let accepted = inputs::accept(&target.manifest.inputs, &start.inputs)?;
     let now = world.clock.now();
     let effects = if target.role == BranchRole::Deploy { EffectMode::Perform } else { EffectMode::Stage };
-    let run = Run {
-        id: RunId::new(world.clock.unique()),
+    let run = Order {
         repository: target.repository.id,
         daemon: start.address.daemon,
         branch: target.branch,
@@ -61,15 +60,8 @@ pub async fn start(world: &World, start: Start) -> Result<Started, Refusal> {
         cause: Cause { event: None, kind: EventKind::Manual, actor: start.actor, parent: None, replay: None },
         inputs: accepted,
         effects,
-        state: RunState::Queued { ready_at: now },
-        attempt: 0,
-        cancel_requested: None,
-        cancel_insisted: false,
-        cost: domain::money::NanoUsd::ZERO,
-        created_at: now,
-        started_at: None,
-        worked: std::time::Duration::ZERO,
-    };
+    }
+    .queued(RunId::new(world.clock.unique()), now, now);
     let id = run.id;
     let concurrency = group::of(&target.manifest, &run, None)
         .map_err(|error| Refusal::invalid("concurrency_invalid", error.to_string()))?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use domain::event::{Actor, EventKind};
 use domain::id::RunId;
-use domain::run::{Cause, Replay, Run, RunState};
+use domain::run::{Cause, Order, Replay, Run};
 use domain::stage::{StageEnd, StagePath, StageRecord};
 use manifest::Manifest;
 use manifest::model::{Stage, StageKind};
@@ -52,8 +52,14 @@ pub async fn start(world: &World, request: Request) -> Result<Started, Refusal> 
     let manifest = address::manifest_of_run(world, &old).await?;
     check(&manifest, &request)?;
     let now = world.clock.now();
-    let run = Run {
-        id: RunId::new(world.clock.unique()),
+    let run = Order {
+        repository: old.repository,
+        daemon: old.daemon,
+        branch: old.branch,
+        commit: old.commit,
+        digest: old.digest,
+        inputs: old.inputs,
+        effects: old.effects,
         cause: Cause {
             event: old.cause.event,
             kind: EventKind::Manual,
@@ -61,16 +67,8 @@ pub async fn start(world: &World, request: Request) -> Result<Started, Refusal> 
             parent: None,
             replay: Some(Replay { of: old.id, from_stage: request.from_stage, agent: request.agent }),
         },
-        state: RunState::Queued { ready_at: now },
-        attempt: 0,
-        cancel_requested: None,
-        cancel_insisted: false,
-        cost: domain::money::NanoUsd::ZERO,
-        created_at: now,
-        started_at: None,
-        worked: std::time::Duration::ZERO,
-        ..old
-    };
+    }
+    .queued(RunId::new(world.clock.unique()), now, now);
     let id = run.id;
     let event = match run.cause.event {
         Some(event) => world.store.event_get(event).await?,

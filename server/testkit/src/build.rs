@@ -4,11 +4,10 @@
 use domain::effect::{Effect, EffectKind, EffectStatus, Provenance};
 use domain::event::{Actor, Event, EventKind};
 use domain::id::{EffectId, EventId, RepositoryId, RevisionId, RunId};
-use domain::money::NanoUsd;
 use domain::name::{Branch, Commit, DaemonId, Digest, RepositoryPath};
 use domain::repository::{Origin, Repository, Sync};
 use domain::revision::{DaemonSummary, Revision, RevisionContent};
-use domain::run::{Cause, EffectMode, ParentStage, Run, RunState};
+use domain::run::{Cause, EffectMode, Order, ParentStage, Run};
 use domain::stage::{StageEnd, StagePath, StageRecord, StageUsage};
 use domain::trigger::Trigger;
 use domain::value::Taint;
@@ -106,8 +105,7 @@ pub fn actor() -> Actor {
 /// A queued run of a daemon at [`commit`] 1 of `main`, ready at once.
 pub fn run(clock: &dyn Clock, repository: &Repository, daemon: &str) -> Run {
     let now = clock.now();
-    Run {
-        id: RunId::new(clock.unique()),
+    Order {
         repository: repository.id,
         daemon: name::<DaemonId>(daemon),
         branch: name::<Branch>("main"),
@@ -116,15 +114,8 @@ pub fn run(clock: &dyn Clock, repository: &Repository, daemon: &str) -> Run {
         cause: Cause { event: None, kind: EventKind::Manual, actor: actor(), parent: None, replay: None },
         inputs: serde_json::Map::new(),
         effects: EffectMode::Perform,
-        state: RunState::Queued { ready_at: now },
-        attempt: 0,
-        cancel_requested: None,
-        cancel_insisted: false,
-        cost: NanoUsd::ZERO,
-        created_at: now,
-        started_at: None,
-        worked: std::time::Duration::ZERO,
     }
+    .queued(RunId::new(clock.unique()), now, now)
 }
 
 /// The same, to be queued without a group.

@@ -4,7 +4,7 @@
 use domain::event::{Actor, EventKind};
 use domain::id::RunId;
 use domain::name::{Address, At as Version};
-use domain::run::{Cause, EffectMode, Failure, ParentStage, Run, RunOutcome, RunState};
+use domain::run::{Cause, EffectMode, Failure, Order, ParentStage, Run, RunOutcome, RunState};
 use domain::value::Value;
 use manifest::model::{Callee, DaemonStage};
 use ports::Retry;
@@ -63,8 +63,7 @@ async fn call(stage: &DaemonStage, at: &At<'_>) -> Result<NewRun, Trouble> {
     }
     let inputs = inputs::accept(&callee.manifest.inputs, &given).map_err(refused)?;
     let now = at.run.world.clock.now();
-    let called = Run {
-        id: RunId::new(at.run.world.clock.unique()),
+    let called = Order {
         repository: callee.repository.id,
         daemon: target.daemon,
         branch: match &stage.uses {
@@ -82,15 +81,8 @@ async fn call(stage: &DaemonStage, at: &At<'_>) -> Result<NewRun, Trouble> {
         },
         inputs,
         effects,
-        state: RunState::Queued { ready_at: now },
-        attempt: 0,
-        cancel_requested: None,
-        cancel_insisted: false,
-        cost: domain::money::NanoUsd::ZERO,
-        created_at: now,
-        started_at: None,
-        worked: std::time::Duration::ZERO,
-    };
+    }
+    .queued(RunId::new(at.run.world.clock.unique()), now, now);
     let event = match called.cause.event {
         Some(event) => {
             let event = at.run.world.store.event_get(event).await;
