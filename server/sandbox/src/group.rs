@@ -119,21 +119,22 @@ impl Groups {
             && controllers.contains(&Controller::Memory)
         {
             let kind = Kind::V2 { home: home.clone(), controllers: controllers.clone() };
-            return Self { missing: missing(controllers, "it is not delegated to this server"), kind };
+            let why = |_| "it is not delegated to this server".to_owned();
+            return Self { missing: missing(controllers, why), kind };
         }
         let trees = v1::discover(&mounts, &name);
         let usable: Vec<_> =
             trees.iter().filter_map(|(at, tree)| Some((*at, tree.as_ref().ok()?.clone()))).collect();
-        if usable.is_empty() {
-            let why = match (two, trees.first()) {
-                (_, Some((_, Err(error)))) => error.clone(),
-                (Err(error), _) => error,
-                (Ok(_), _) => "this machine has no control group with it".to_owned(),
-            };
-            return Self { kind: Kind::None, missing: missing(&[], &why) };
-        }
+        let why = |controller| {
+            let tree = trees.iter().find(|(of, _)| *of == controller);
+            match (tree, &two) {
+                (Some((_, Err(error))), _) | (None, Err(error)) => error.clone(),
+                _ => "this machine has no tree of groups with it".to_owned(),
+            }
+        };
         let had: Vec<_> = usable.iter().map(|(controller, _)| *controller).collect();
-        Self { missing: missing(&had, "this machine has no writable tree for it"), kind: Kind::V1(usable) }
+        let missing = missing(&had, why);
+        Self { missing, kind: if usable.is_empty() { Kind::None } else { Kind::V1(usable) } }
     }
 
     /// What cannot be limited here.
@@ -141,14 +142,12 @@ impl Groups {
         &self.missing
     }
 
-    /// Where groups are, for people.
-    pub(crate) fn describe(&self) -> String {
+    /// Where a controller's groups are, for people.
+    pub(crate) fn describe(&self, controller: Controller) -> String {
         match &self.kind {
             Kind::V1(trees) => {
-                format!(
-                    "version 1, {}",
-                    trees.first().map(|(_, tree)| tree.display().to_string()).unwrap_or_default()
-                )
+                let tree = trees.iter().find(|(of, _)| *of == controller).map(|(_, tree)| tree.display());
+                format!("version 1, {}", tree.map(|tree| tree.to_string()).unwrap_or_default())
             }
             Kind::V2 { home, .. } => format!("version 2, {}", home.display()),
             Kind::None => "none".to_owned(),
@@ -332,11 +331,11 @@ impl Drop for Group {
     }
 }
 
-fn missing(had: &[Controller], why: &str) -> Vec<Missing> {
+fn missing(had: &[Controller], why: impl Fn(Controller) -> String) -> Vec<Missing> {
     Controller::LIMITING
         .into_iter()
         .filter(|controller| !had.contains(controller))
-        .map(|controller| Missing { controller, why: why.to_owned() })
+        .map(|controller| Missing { controller, why: why(controller) })
         .collect()
 }
 

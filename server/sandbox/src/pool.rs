@@ -127,6 +127,11 @@ impl Pool {
         }
     }
 
+    /// How many cells there may be.
+    pub(crate) fn most(&self) -> usize {
+        self.shared.most
+    }
+
     /// Whether this is the name of a group of a cell that is there.
     pub(crate) fn has(&self, group: &str) -> bool {
         self.shared.lock().seats.iter().any(|seat| seat.group() == group)

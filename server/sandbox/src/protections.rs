@@ -1,13 +1,15 @@
 //! What is in force on this machine, found out by making a jail and looking around in it.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::limits::{Limits, MIB};
+use domain::limits::Limits;
 use ports::sandbox::{
-    JailEnd, JailSpec, Network, OutputChunk, Protection, ProtectionState, Sandbox, SandboxError,
+    Door, JailEnd, JailSpec, Network, OutputChunk, Protection, ProtectionState, Sandbox, SandboxError,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -20,13 +22,18 @@ use ProtectionState::{Active, Missing, Required};
 
 /// Every protection, the required ones first.
 pub(crate) async fn report(jails: &Jails) -> Vec<Protection> {
-    let mut report = vec![nsjail(&jails.config.nsjail)];
-    report.extend(inside(&look(jails).await));
+    let nsjail = nsjail(&jails.config.nsjail);
+    let there = nsjail.state == Active;
+    let mut report = vec![nsjail];
+    if there {
+        report.extend(inside(&look(jails).await));
+    }
     report.push(user(jails));
     report.extend(
         [Controller::Memory, Controller::Pids, Controller::Cpu].map(|controller| limit(jails, controller)),
     );
     report.push(disk());
+    report.push(prepared(jails));
     report.extend(["bash", "git", "node", "python3"].map(program));
     report
 }
@@ -47,12 +54,27 @@ fn nsjail(path: &Path) -> Protection {
             "nsjail",
             Required,
             format!("{}: {}", path.display(), error.desc()),
-            Some("install nsjail and name it in the configuration"),
+            Some("run ./x setup, or install nsjail and put it on the PATH or name it in SPELLBOOK_NSJAIL"),
         ),
     }
 }
 
-/// `/proc/self/status` of a program in a jail, then its namespaces as `ls` shows them.
+/// What a program in a jail prints: its status, its namespaces as `ls` shows them, who listens in its
+/// network, how many processes it sees.
+const TRIAL: &str = "cat /proc/self/status && ls -l /proc/self/ns && cat /proc/net/tcp && \
+                     ls -d /proc/[0-9]* > /tmp/seen && echo Seen: $(wc -l < /tmp/seen)";
+
+/// A door that nobody knocks on.
+#[derive(Debug)]
+struct Quiet;
+
+impl Door for Quiet {
+    fn open(&self, listener: TcpListener) -> std::io::Result<Box<dyn Send>> {
+        Ok(Box::new(listener))
+    }
+}
+
+/// What it printed.
 async fn look(jails: &Jails) -> Result<String, SandboxError> {
     let _one = jails.trial.lock().await;
     let workspace = jails.config.state_dir.join("trial");
@@ -64,16 +86,18 @@ async fn look(jails: &Jails) -> Result<String, SandboxError> {
     }
     let spec = JailSpec {
         name: format!("trial-{}", std::process::id()),
-        command: ["/bin/sh", "-c", "cat /proc/self/status && ls -l /proc/self/ns"]
-            .map(str::to_owned)
-            .to_vec(),
+        command: ["/bin/sh", "-c", TRIAL].map(str::to_owned).to_vec(),
         stdin: Bytes::new(),
         env: [].into(),
         workspace,
         directory: ".".into(),
         runtime: None,
-        limits: Limits { timeout: Duration::from_secs(10), memory: 256 * MIB, ..Limits::DEFAULT },
-        network: Network::None,
+        limits: Limits {
+            timeout: Duration::from_secs(10),
+            memory: Limits::DEFAULT.memory.min(jails.config.ceiling.memory),
+            ..Limits::DEFAULT
+        },
+        network: Network::Door(Arc::new(Quiet)),
     };
     let (sender, mut receiver) = mpsc::channel::<OutputChunk>(64);
     let report = jails.run(spec, sender, CancellationToken::new());
@@ -101,7 +125,7 @@ fn inside(trial: &Result<String, SandboxError>) -> Vec<Protection> {
                 "jail",
                 Required,
                 format!("a trial jail could not be made: {error}"),
-                Some("allow user namespaces, give the server an unmasked /proc, and see docs/sandbox.md"),
+                Some(remedy(&error.to_string())),
             )];
         }
     };
@@ -127,12 +151,43 @@ fn inside(trial: &Result<String, SandboxError>) -> Vec<Protection> {
         } else {
             tried("namespaces", false, &format!("shared with the machine: {}", shared.join(", ")))
         },
-        tried("network", !shared.contains(&"net"), "a network of its own with nothing in it"),
+        tried("network", !shared.contains(&"net"), "one of its own with nothing in it"),
+        // 127.0.0.1:8080, listening (proc_net(5)).
+        tried(
+            "door",
+            text.contains("0100007F:1F90 00000000:0000 0A"),
+            "127.0.0.1:8080, and only for runs that may reach models or hosts",
+        ),
         tried("system calls", field("Seccomp") == "2", "seccomp, an allow-list"),
         tried("privileges", field("NoNewPrivs") == "1", "no new ones, no set-user-id"),
         tried("capabilities", field("CapEff") == "0000000000000000", "none"),
-        tried("process list", true, "/proc of the jail's own processes"),
+        tried(
+            "process list",
+            field("Seen").parse().is_ok_and(|seen: u32| seen <= MOST_SEEN),
+            "/proc of the jail's own processes",
+        ),
     ]
+}
+
+/// The first process, the shell and what it starts.
+const MOST_SEEN: u32 = 5;
+
+/// What to do about a jail that could not be made, by what was said of it.
+fn remedy(error: &str) -> &'static str {
+    if error.contains("masked") {
+        "give the server an unmasked /proc: --security-opt systempaths=unconfined for Docker and Podman, \
+         procMount: Unmasked for Kubernetes"
+    } else if error.contains("namespaces") {
+        "allow them with sysctl, whichever of these the machine has: user.max_user_namespaces=10000, \
+         kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0; in a container \
+         also allow the calls clone and unshare; or start the server as root"
+    } else if error.contains("library") {
+        "install what nsjail links to; on Debian and Ubuntu: apt-get install libnl-route-3-200"
+    } else if error.contains("chmod") {
+        "do what it says, or keep the server's data elsewhere"
+    } else {
+        "see docs/sandbox.md, Requirements"
+    }
 }
 
 fn user(jails: &Jails) -> Protection {
@@ -155,19 +210,21 @@ fn limit(jails: &Jails, controller: Controller) -> Protection {
         Controller::Cpu | Controller::Cpuacct => "processor limit",
     };
     let Some(missing) = jails.groups.missing().iter().find(|missing| missing.controller == controller) else {
-        return protection(name, Active, format!("control group, {}", jails.groups.describe()), None);
+        let at = jails.groups.describe(controller);
+        return protection(name, Active, format!("control group, {at}"), None);
     };
-    let remedy = "start the server as root, or in a delegated group: systemd-run --user -p Delegate=yes";
+    let remedy = "start the server as root; or, on a machine with control groups of version 2, in a group of its \
+                  own: Delegate=yes in its systemd unit, systemd-run --user --scope -p Delegate=yes by hand";
     let instead = match controller {
         Controller::Memory => {
-            "a jail may use all memory of the machine; only /tmp, /dev/shm and HOME are bounded"
+            "none: a jail may use all memory of the machine; only /tmp, /dev/shm and HOME are bounded"
         }
-        Controller::Pids => "instead RLIMIT_NPROC, which does not hold for root",
+        Controller::Pids => "by RLIMIT_NPROC instead, which holds for an ordinary user",
         Controller::Cpu | Controller::Cpuacct => {
-            "a jail may use every processor; it only stands back for the server"
+            "none: a jail may use every processor; it only stands back for the server"
         }
     };
-    let why = format!("no control group `{}` ({}): {instead}", controller.name(), missing.why);
+    let why = format!("{instead}; there is no control group for it ({})", missing.why);
     protection(name, Missing, why, Some(remedy))
 }
 
@@ -175,10 +232,25 @@ fn disk() -> Protection {
     protection(
         "disk quota",
         Active,
-        "watched: each file bounded by RLIMIT_FSIZE, the workspace looked at every 20 to 100 ms; what is written \
-         between two looks may go over",
+        "watched: a run ends within 20 to 100 ms of filling its workspace; what it writes meanwhile goes over",
         None,
     )
+}
+
+fn prepared(jails: &Jails) -> Protection {
+    let name = "prepared jails";
+    match (jails.config.prepared, jails.pool.most()) {
+        (0, _) => {
+            protection(name, Active, "none, as configured: each run makes its jail when it begins", None)
+        }
+        (_, 0) => protection(
+            name,
+            Missing,
+            "none: each run makes its jail when it begins, some milliseconds later; what is kept ready needs root",
+            Some("start the server as root"),
+        ),
+        (_, most) => protection(name, Active, format!("up to {most} are kept ready, about 2 MB each"), None),
+    }
 }
 
 fn program(name: &str) -> Protection {

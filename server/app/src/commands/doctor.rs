@@ -65,18 +65,36 @@ fn show(findings: &[Protection], ui: &Ui) -> Result<(), CommandError> {
         return ui.document(&rows.collect::<Vec<_>>());
     }
     let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
-    for finding in findings {
+    for (finding, next) in findings.iter().zip(findings.iter().skip(1).map(Some).chain([None])) {
         let (tone, mark) = match finding.state {
             ProtectionState::Active => (Tone::Good, "ok"),
             ProtectionState::Missing => (Tone::Odd, "--"),
             ProtectionState::Required => (Tone::Bad, "!!"),
         };
         ui.line(format_args!("{}  {:width$}  {}", ui.paint(tone, mark), finding.name, finding.detail))?;
-        if let Some(remedy) = &finding.remedy {
-            ui.line(format_args!("    {:width$}  {}", "", ui.paint(Tone::Dim, remedy)))?;
+        // What helps several in a row is said once, after the last.
+        let same = next.is_some_and(|next| next.remedy == finding.remedy);
+        if let Some(remedy) = finding.remedy.as_ref().filter(|_| !same) {
+            ui.line(format_args!("    {:width$}  {}", "", ui.paint(Tone::Dim, format!("→ {remedy}"))))?;
         }
     }
-    Ok(())
+    ui.line(format_args!("\n{}", verdict(findings)))
+}
+
+/// What it comes to.
+fn verdict(findings: &[Protection]) -> String {
+    let names = |state| {
+        let with = findings.iter().filter(|finding| finding.state == state);
+        with.map(|finding| finding.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let (required, missing) = (names(ProtectionState::Required), names(ProtectionState::Missing));
+    if !required.is_empty() {
+        format!("Nothing can run here until this is mended: {required}.")
+    } else if !missing.is_empty() {
+        format!("Runs work here, without: {missing}.")
+    } else {
+        "Runs work here, with every protection.".to_owned()
+    }
 }
 
 fn word(state: ProtectionState) -> &'static str {
@@ -84,5 +102,28 @@ fn word(state: ProtectionState) -> &'static str {
         ProtectionState::Active => "active",
         ProtectionState::Missing => "missing",
         ProtectionState::Required => "required",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(states: &[(&str, ProtectionState)], expect: &str) {
+        let finding = |&(name, state): &(&str, ProtectionState)| Protection {
+            name: name.to_owned(),
+            state,
+            detail: String::new(),
+            remedy: None,
+        };
+        assert_eq!(verdict(&states.iter().map(finding).collect::<Vec<_>>()), expect);
+    }
+
+    #[test]
+    fn the_last_line_says_what_it_comes_to() {
+        use ProtectionState::{Active, Missing, Required};
+        check(&[("git", Active)], "Runs work here, with every protection.");
+        check(&[("git", Active), ("a", Missing), ("b", Missing)], "Runs work here, without: a, b.");
+        check(&[("a", Missing), ("jail", Required)], "Nothing can run here until this is mended: jail.");
     }
 }

@@ -89,6 +89,18 @@ async fn scratch_space_is_memory() {
     place.run(with_memory(probe::spec(&place, &["hog-memfd"]), 64)).await.ended(&JailEnd::OutOfMemory);
 }
 
+/// Memory of the kernel that a program can fill from outside its own.
+#[tokio::test]
+async fn what_the_kernel_keeps_for_a_program_is_its_memory() {
+    let place = Place::new();
+    place.run(with_memory(probe::spec(&place, &["hog-shm"]), 64)).await.ended(&JailEnd::OutOfMemory);
+    // There is a bound for each user as well, which may come first.
+    let ran = place.run(with_memory(probe::spec(&place, &["hog-pipes"]), 32)).await;
+    assert!(matches!(ran.report.end, JailEnd::OutOfMemory | JailEnd::Exited(0)), "{ran:?}");
+    // Whoever is killed for it finishes the call that it is in, in which nothing is counted any more.
+    assert!(ran.report.memory_peak <= (32 + 64) * MIB, "{ran:?}");
+}
+
 /// Fills the workspace; what the machine has left shrinks by hardly more than the quota.
 async fn check_full(script: &str, quota: u64) {
     let place = Place::new();

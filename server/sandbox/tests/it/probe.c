@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -231,6 +233,27 @@ int main(int count, char **arguments) {
         static char block[1 << 20];
         memset(block, 1, sizeof block);
         while (write(descriptor, block, sizeof block) > 0) {
+        }
+        printf("stopped\n");
+    } else if (!strcmp(what, "hog-pipes")) {
+        static char block[1 << 20];
+        for (;;) {
+            int ends[2];
+            if (pipe2(ends, O_NONBLOCK) < 0)
+                break;
+            fcntl(ends[1], F_SETPIPE_SZ, 1 << 20);
+            while (write(ends[1], block, sizeof block) > 0) {
+            }
+        }
+        printf("stopped\n");
+    } else if (!strcmp(what, "hog-shm")) {
+        for (;;) {
+            int segment = shmget(IPC_PRIVATE, 1 << 20, IPC_CREAT | 0600);
+            char *piece = segment < 0 ? (char *)-1 : shmat(segment, 0, 0);
+            if (piece == (char *)-1)
+                break;
+            memset(piece, 1, 1 << 20);
+            shmdt(piece);
         }
         printf("stopped\n");
     } else if (!strcmp(what, "bomb")) {

@@ -46,6 +46,78 @@ async fn without_nsjail_nothing_runs() {
     check(&place, |_| {}, Kind::Unavailable, "could not be started").await;
 }
 
+/// A machine for this thread alone, changed by `change`: mounts of its own. For root only.
+fn on_another_machine(change: impl FnOnce() + Send + 'static, then: impl AsyncFnOnce() + Send + 'static) {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let thread = std::thread::spawn(move || {
+        use nix::mount::{MsFlags, mount};
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        change();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(then());
+    });
+    thread.join().unwrap();
+}
+
+/// As containers mask it.
+#[test]
+fn with_a_masked_proc_nothing_runs() {
+    use nix::mount::{MsFlags, mount};
+    let mask =
+        || mount(Some("/dev/null"), "/proc/uptime", None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    on_another_machine(mask, async || {
+        let place = Place::new();
+        check(&place, |_| {}, Kind::Unavailable, "/proc of this machine is masked").await;
+        let protections = place.jails.protections().await;
+        let jail = protections.iter().find(|protection| protection.name == "jail").unwrap();
+        assert_eq!(jail.state, ProtectionState::Required);
+        assert!(jail.detail.contains("masked"), "{jail:?}");
+    });
+}
+
+/// Where no control group can be made runs go on, and the report says what is not in force.
+#[test]
+fn without_control_groups_the_report_says_so() {
+    use nix::mount::{MsFlags, mount};
+    let hide =
+        || mount(Some("x"), "/sys/fs/cgroup", Some("tmpfs"), MsFlags::MS_RDONLY, None::<&str>).unwrap();
+    on_another_machine(hide, async || {
+        let place = Place::new();
+        place.sh("echo runs").await.wrote("runs");
+        let protections = place.jails.protections().await;
+        for name in ["memory limit", "process limit", "processor limit"] {
+            let limit = protections.iter().find(|protection| protection.name == name).unwrap();
+            assert_eq!(limit.state, ProtectionState::Missing, "{limit:?}");
+            assert!(limit.remedy.is_some());
+        }
+        let required = protections.iter().find(|protection| protection.state == ProtectionState::Required);
+        assert_eq!(required, None);
+    });
+}
+
+const POOR: &str = "SPELLBOOK_TEST_POOR";
+
+/// In a user namespace that may have none below it, as a machine that forbids them to all.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the sandbox of another machine is another process")]
+async fn without_user_namespaces_nothing_runs() {
+    if std::env::var(POOR).is_ok() {
+        let place = Place::new();
+        check(&place, |_| {}, Kind::Unavailable, "the kernel makes no namespaces for this user").await;
+        return;
+    }
+    let forbid = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" --exact refused::without_user_namespaces_nothing_runs";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", forbid]).arg(std::env::current_exe().unwrap());
+    command.env(POOR, "1").env("SPELLBOOK_NSJAIL", crate::jail::nsjail());
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}\n{output:?}");
+}
+
 #[tokio::test]
 async fn a_broken_policy_is_no_policy() {
     let place = Place::new();
