@@ -1,10 +1,11 @@
 use std::fmt;
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use ports::sandbox::{
-    JailEnd, JailReport, JailSpec, OutputChunk, Protection, Sandbox, SandboxError, Stream, Swept,
+    JailEnd, JailReport, JailSpec, Network, OutputChunk, Protection, Sandbox, SandboxError, Stream, Swept,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,8 @@ type Script = dyn Fn(&JailSpec) -> Result<(Vec<OutputChunk>, JailReport), Sandbo
 /// A sandbox that runs nothing: a script says what each jail writes and how it ends. The script may
 /// change the files of `JailSpec::workspace`, as a program would.
 ///
-/// A jail whose report says [`JailEnd::Cancelled`] stays until it is cancelled.
+/// A jail whose report says [`JailEnd::Cancelled`] stays until it is cancelled. A jail with a door has it
+/// opened before the script and closed after the end, at an address of this machine that nobody knows.
 pub struct ScriptedSandbox {
     script: Box<Script>,
     asked: Asked<JailSpec>,
@@ -93,6 +95,7 @@ impl Sandbox for ScriptedSandbox {
         cancel: CancellationToken,
     ) -> Result<JailReport, SandboxError> {
         self.asked.note(&jail);
+        let _door = open(&jail.network)?;
         let (chunks, mut report) = (self.script)(&jail)?;
         report.output_bytes = chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum();
         for chunk in within(chunks, jail.limits.output, &mut report.output_truncated) {
@@ -118,6 +121,13 @@ impl Sandbox for ScriptedSandbox {
     fn runtimes(&self) -> Vec<String> {
         self.runtimes.clone()
     }
+}
+
+/// Whoever serves the door, if there is to be one.
+fn open(network: &Network) -> Result<Option<Box<dyn Send>>, SandboxError> {
+    let Network::Door(door) = network else { return Ok(None) };
+    let opened = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| door.open(listener));
+    opened.map(Some).map_err(|error| SandboxError::Unavailable(format!("nobody serves its door: {error}")))
 }
 
 /// The first `most` bytes of the chunks.
