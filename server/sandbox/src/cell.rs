@@ -132,16 +132,16 @@ impl Cell {
 
     /// Ends whatever is left of the jail; then nsjail, unless it is to make another one.
     pub(crate) fn end(&mut self) {
-        let gone = self.inside.as_ref().is_some_and(|inside| {
+        let gone = self.inside.as_ref().filter(|inside| {
             descriptor::kill(inside);
             descriptor::wait(inside, DYING)
         });
         match (gone, self.turn) {
-            (true, Turn::Again) => {}
+            (Some(_), Turn::Again) => {}
             // Its children's time is in its own only if it sees them end.
-            (true, Turn::Once) if !self.group.counts_cpu() => self.let_end(),
-            (true, Turn::Once) => self.process.end_alone(),
-            (false, _) => self.process.end(),
+            (Some(_), Turn::Once) if !self.group.counts_cpu() => self.let_end(),
+            (Some(inside), Turn::Once) => self.process.end_after(inside),
+            (None, _) => self.process.end(),
         }
     }
 
@@ -176,7 +176,8 @@ impl Cell {
                     self.meet(pid)?;
                     // It has nothing to do but a timer that ticks, until the jail is over.
                     self.process.pause();
-                    return self.group.begin();
+                    self.group.begin();
+                    return Ok(());
                 }
                 Some(said) => return Err(io::Error::other(format!("the first process said {said:?}"))),
                 None => {}
@@ -208,9 +209,10 @@ impl Cell {
         if self.spoiled || !self.is_empty() || self.group.members().len() > 1 {
             return Err(io::Error::other("the last jail left something behind"));
         }
+        self.group.forget_peak()?;
+        self.group.limit(limits)?;
         self.inside = None;
         self.log.set_len(0)?;
-        self.group.limit(limits)?;
         self.process.resume();
         self.settle(stop)
     }

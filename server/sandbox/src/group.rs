@@ -240,17 +240,23 @@ impl Group {
     }
 
     /// Counts from now on.
+    pub(crate) fn begin(&mut self) {
+        self.before = self.total();
+    }
+
+    /// Counts the most memory from now on, too.
     ///
     /// # Errors
-    /// When the kernel cannot forget how much memory was used before.
-    pub(crate) fn begin(&mut self) -> io::Result<()> {
+    /// When the kernel cannot forget how much there was before: in version 2 it can since Linux 6.12.
+    pub(crate) fn forget_peak(&mut self) -> io::Result<()> {
         match &self.kind {
-            Kind::V1(trees) => v1::forget_peak(trees)?,
-            Kind::V2 { home, .. } => self.peak = Some(v2::forget_peak(home)?),
-            Kind::None => {}
+            Kind::V1(trees) => v1::forget_peak(trees),
+            Kind::V2 { home, .. } => {
+                self.peak = Some(v2::forget_peak(home)?);
+                Ok(())
+            }
+            Kind::None => Ok(()),
         }
-        self.before = self.total();
-        Ok(())
     }
 
     /// Whether processor time is counted.

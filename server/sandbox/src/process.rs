@@ -7,7 +7,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -247,12 +247,13 @@ impl Process {
         let _ = kill(self.pid, Signal::SIGCONT);
     }
 
-    /// Ends a process that has no children any more, and waits for it.
-    pub(crate) fn end_alone(&mut self) {
+    /// Ends a process whose only child has ended, and waits for it.
+    pub(crate) fn end_after(&mut self, child: &OwnedFd) {
         if self.reaped.is_none() {
             let _ = kill(self.pid, Signal::SIGKILL);
             self.reaped = Some(wait(self.pid, 0).unwrap_or_default());
         }
+        inherit(child);
     }
 
     /// Whether it made this process, and did not see it end yet.
@@ -297,7 +298,14 @@ impl Process {
         }
         let _ = kill(self.pid, Signal::SIGKILL);
         self.reaped = Some(wait(self.pid, 0).unwrap_or_default());
+        children.iter().for_each(inherit);
     }
+}
+
+/// Reaps what a process left behind that we ended before it reaped it. It is ours if we are the first
+/// process, as in a container, and somebody else's if not.
+fn inherit(child: &OwnedFd) {
+    let _ = waitid(Id::PIDFd(child.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
 }
 
 /// Reaps a child; `None` when it has not ended. A child that is not ours to reap has ended.

@@ -102,7 +102,7 @@ fn quota(limits: &Limits) -> String {
     format!("{} {PERIOD_MICROS}", (u64::from(limits.cpu_millis) * PERIOD_MICROS / 1000).max(1000))
 }
 
-/// The most memory from now on, as seen by whoever reads this file. Linux 6.12 and later.
+/// The most memory from now on, as seen by whoever reads this file.
 pub(super) fn forget_peak(home: &Path) -> io::Result<File> {
     let mut file = File::options().read(true).write(true).open(home.join("memory.peak"))?;
     file.write_all(b"reset")?;

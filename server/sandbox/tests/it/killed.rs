@@ -176,3 +176,35 @@ async fn a_killed_nsjail_takes_its_jail_along() {
         assert_eq!(groups_of(&place), Vec::<String>::new());
     }
 }
+
+/// In a container the server is often the first process, who inherits what others leave behind.
+#[tokio::test]
+async fn no_jail_leaves_a_zombie_to_its_server() {
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
+    let place = Place::new();
+    let zombies = || {
+        let own = std::process::id().to_string();
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let stats = processes.filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok());
+        // After the name: state, parent.
+        let rest = stats.filter_map(|stat| Some(stat.rsplit_once(") ")?.1.to_owned()));
+        rest.filter(|rest| rest.starts_with(&format!("Z {own} "))).count()
+    };
+    place.sh("(setsid sleep 1000 &); true").await.ended(&JailEnd::Exited(0));
+    let cancel = CancellationToken::new();
+    let (up, is_up) = oneshot::channel();
+    let spec = place.spec(&["bash", "-c", "echo up; sleep 1000"]);
+    let run = jail::run_telling(&place.jails, spec, cancel.clone(), up);
+    let (ran, ()) = tokio::join!(run, async {
+        is_up.await.unwrap();
+        cancel.cancel();
+    });
+    ran.unwrap().ended(&JailEnd::Cancelled);
+    assert_eq!(zombies(), 0);
+    let config = Config { prepared: 2, ..Config::new(nsjail(), place.home.path().join("more")) };
+    let more = Place { jails: Jails::open(config).unwrap(), home: open_directory() };
+    more.jails.prepare(None, &more.spec(&[]).limits).await.unwrap();
+    more.sh("true").await.ended(&JailEnd::Exited(0));
+    drop(more);
+    assert_eq!(zombies(), 0);
+}
