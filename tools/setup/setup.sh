@@ -77,6 +77,12 @@ setup_bench() {
     export SPELLBOOK_CHECK_JSONSCHEMA="$TOOLS/bench/venv/bin/check-jsonschema"
 }
 
+# LiteLLM's proxy, a hundred packages that only the benchmark of the gateway needs.
+setup_litellm() {
+    is_current litellm bench/litellm/bin/python || locked_step install_litellm
+    export SPELLBOOK_LITELLM="$TOOLS/bench/litellm/bin/litellm"
+}
+
 setup_nextest() { setup_cargo_tool cargo-nextest "$NEXTEST" --no-default-features --features default-no-update; }
 
 setup_deny() { setup_cargo_tool cargo-deny "$DENY"; }
@@ -221,6 +227,14 @@ install_bench() {
     # The scripts name the interpreter by its path, which is about to change.
     find "$work/venv/bin" -type f -exec sed -i "1s|$work/venv|$TOOLS/bench/venv|" {} +
     place bench "$work/venv" bench/venv
+}
+
+install_litellm() {
+    is_current litellm bench/litellm/bin/python && return
+    say "installing LiteLLM's proxy (the peer of the gateway benchmark, 700 MB)"
+    make_venv litellm
+    find "$work/venv/bin" -type f -exec sed -i "1s|$work/venv|$TOOLS/bench/litellm|" {} +
+    place litellm "$work/venv" bench/litellm
 }
 
 # pinned PIN: the name and version of the first package in PIN.txt.

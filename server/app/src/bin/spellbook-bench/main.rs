@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "printing figures is what this program is for")]
 
 mod figure;
+mod gateway;
 mod git;
 mod manifest;
 mod sandbox;
@@ -12,12 +13,18 @@ mod server;
 use std::process::ExitCode;
 
 /// What can be measured.
-const AREAS: [&str; 4] = ["sandbox", "git", "manifest", "server"];
+const AREAS: [&str; 5] = ["sandbox", "gateway", "git", "manifest", "server"];
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, rest @ ..] = arguments.as_slice()
+        && ["--provider", "--door"].contains(&first.as_str())
+    {
+        return serve(first, rest);
+    }
     let mut areas = Vec::new();
     let mut json = false;
-    for argument in std::env::args().skip(1) {
+    for argument in arguments {
         match argument.as_str() {
             "--json" => json = true,
             area if AREAS.contains(&area) => areas.push(argument),
@@ -30,8 +37,7 @@ fn main() -> ExitCode {
     if areas.is_empty() {
         areas = AREAS.map(str::to_owned).to_vec();
     }
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             println!("no runtime: {error}");
@@ -41,6 +47,7 @@ fn main() -> ExitCode {
     for area in areas {
         let figures = match area.as_str() {
             "sandbox" => runtime.block_on(sandbox::measure()),
+            "gateway" => runtime.block_on(gateway::measure()),
             "git" => runtime.block_on(git::measure()),
             "manifest" => manifest::measure(),
             _ => server::measure(),
@@ -54,4 +61,24 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// What the benchmark of the gateway starts this program as, besides itself.
+fn serve(role: &str, rest: &[String]) -> ExitCode {
+    let served = runtime().map_err(anyhow::Error::from).and_then(|runtime| match (role, rest) {
+        ("--door", [base]) => runtime.block_on(gateway::stand(base)),
+        _ => runtime.block_on(gateway::provide()),
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{role}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
