@@ -330,7 +330,8 @@ async fn an_emptied_workspace_is_an_empty_tree() {
 
 #[tokio::test]
 async fn whatever_was_touched_is_seen() {
-    let touches: [(&str, fn(&Path)); 10] = [
+    type Touch = fn(&Path);
+    let touches: [(&str, Touch); 10] = [
         ("content", |root| fs::write(root.join("src/a"), "b").unwrap()),
         ("the same content anew", |root| fs::write(root.join("src/a"), "a").unwrap()),
         ("a date", |root| {
