@@ -158,6 +158,8 @@ async fn processor_time_is_shared_out() {
     let place = Place::new();
     let mut spec = place.spec(&["python3", "-c", &spin(1)]);
     spec.limits.cpu_millis = 200;
+    // A fifth of an emulated processor takes long to start an interpreter.
+    spec.limits.timeout = Duration::from_secs(100);
     let ran = place.run(spec).await;
     let used: f64 = ran.stdout.trim().parse().unwrap();
     assert!(used < 0.5 && used > 0.01, "{ran:?}");

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 use domain::limits::MIB;
 use nix::sys::signal::{Signal, kill};
@@ -113,6 +114,8 @@ async fn limits_are_those_of_the_run() {
     }
     let mut spec = place.spec(&["python3", "-c", &spin(1)]);
     spec.limits.cpu_millis = 200;
+    // A fifth of an emulated processor takes long to start an interpreter.
+    spec.limits.timeout = Duration::from_secs(100);
     let ran = run(&place, spec).await;
     assert!(ran.stdout.trim().parse::<f64>().unwrap() < 0.5, "{ran:?}");
 }
