@@ -296,18 +296,15 @@ impl Task {
 
     /// Runs in a prepared one, or in one of its own if that is of no use. `over` is called before
     /// anybody is told.
-    pub(crate) fn run_in(self, cell: &mut Cell, over: impl FnOnce()) -> Fit {
-        let report = match supervise::run_in(&self.job, cell, &self.stopped, &self.queue) {
-            Ok(report) => Ok(report),
-            Err(Some(error)) => Err(error),
-            Err(None) => {
-                self.run();
-                return Fit::No;
-            }
+    pub(crate) fn run_in(self, cell: &mut Cell, over: impl FnOnce(Fit)) -> Fit {
+        let (report, fit) = match supervise::run_in(&self.job, cell, &self.stopped, &self.queue) {
+            Ok(report) => (Ok(report), Fit::Yes),
+            Err(Some(error)) => (Err(error), Fit::Yes),
+            Err(None) => (supervise::run(&self.job, &self.stopped, &self.queue), Fit::No),
         };
-        over();
+        over(fit);
         self.end(report);
-        Fit::Yes
+        fit
     }
 
     fn end(self, report: Result<JailReport, SandboxError>) {

@@ -335,8 +335,7 @@ impl Place {
                             jail.cell = self.number,
                             "{name} was prepared"
                         );
-                        if let Fit::No = task.run_in(&mut cell, || self.done()) {
-                            self.shared.failed(&io::Error::other("it could not be entered"));
+                        if let Fit::No = task.run_in(&mut cell, |fit| self.over(fit)) {
                             break;
                         }
                     }
@@ -363,9 +362,14 @@ impl Place {
     }
 
     /// The run is over, as is about to be told; whoever hears of it may count on the next jail.
-    fn done(&self) {
+    fn over(&self, fit: Fit) {
+        if fit == Fit::No {
+            self.shared.failed(&io::Error::other("it could not be entered"));
+        }
         let mut state = self.shared.lock();
-        state.failures = 0;
+        if fit == Fit::Yes {
+            state.failures = 0;
+        }
         if let Some(seat) = state.seats.iter_mut().find(|seat| seat.number == self.number) {
             seat.rest = Rest::Coming;
         }
