@@ -16,10 +16,11 @@ use crate::jail::{PREPARED, Place, Ran, all_groups_of, was_prepared};
 use crate::limits::spin;
 
 /// One of these tests at a time in a process: they look at all its jails to come.
+/// Its guard comes before the sandbox in each tuple, to be dropped after it.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// A sandbox with jails at hand for [`Place::spec`]; `None` as an ordinary user, who has none.
-async fn place(most: usize) -> Option<(Place, MutexGuard<'static, ()>)> {
+async fn place(most: usize) -> Option<(MutexGuard<'static, ()>, Place)> {
     if !nix::unistd::geteuid().is_root() {
         return None;
     }
@@ -27,7 +28,7 @@ async fn place(most: usize) -> Option<(Place, MutexGuard<'static, ()>)> {
     heard::listen();
     let place = Place::with(|config| config.prepared = most);
     assert_eq!(place.jails.prepare(None, &place.spec(&["true"]).limits).await.unwrap(), most);
-    Some((place, alone))
+    Some((alone, place))
 }
 
 /// Runs in a prepared jail, and waits until there is one at hand again.
@@ -88,7 +89,7 @@ async fn they_are_jails_like_any_other() {
 
 #[tokio::test]
 async fn nothing_of_a_run_is_in_the_next() {
-    let Some((place, _alone)) = place(1).await else { return };
+    let Some((_alone, place)) = place(1).await else { return };
     let script = "for d in /tmp /dev/shm $HOME /work; do ls -A $d; touch $d/mine; done
         ipcs -m | grep -c 0x; ipcmk -M 4096 > /dev/null
         ls /proc > /tmp/listed; grep -c '^[0-9]' /tmp/listed
@@ -104,7 +105,7 @@ async fn nothing_of_a_run_is_in_the_next() {
 
 #[tokio::test]
 async fn limits_are_those_of_the_run() {
-    let Some((place, _alone)) = place(1).await else { return };
+    let Some((_alone, place)) = place(1).await else { return };
     let count = "import os, resource, signal\nn = 1\ntry:\n while n < 40:\n  if os.fork() == 0: signal.pause()\n  n += 1\n\
                  except OSError: pass\nprint(n, resource.getrlimit(resource.RLIMIT_FSIZE)[0] >> 20)";
     for (processes, disk) in [(64, 64), (10, 8), (64, 32), (20, 16)] {
@@ -122,7 +123,7 @@ async fn limits_are_those_of_the_run() {
 
 #[tokio::test]
 async fn counters_begin_with_the_run() {
-    let Some((place, _alone)) = place(1).await else { return };
+    let Some((_alone, place)) = place(1).await else { return };
     let hog = "python3 -c 'x = bytearray(150 << 20)'";
     assert!(sh(&place, hog).await.report.memory_peak > 150 * MIB);
     assert!(sh(&place, "true").await.report.memory_peak < 100 * MIB);
@@ -138,7 +139,7 @@ async fn counters_begin_with_the_run() {
 
 #[tokio::test]
 async fn one_that_died_is_replaced() {
-    let Some((place, _alone)) = place(2).await else { return };
+    let Some((_alone, place)) = place(2).await else { return };
     for victim in [|(jailer, _)| jailer, |(_, inside)| inside] {
         let before = at_rest();
         assert_eq!(before.len(), 2);
@@ -161,7 +162,7 @@ async fn one_that_died_is_replaced() {
 
 #[tokio::test]
 async fn other_runs_make_room_for_themselves() {
-    let Some((place, _alone)) = place(1).await else { return };
+    let Some((_alone, place)) = place(1).await else { return };
     let spec = |name: &str| {
         let mut spec = place.spec(&["df", "--output=size", "-m", "/tmp"]);
         (spec.name, spec.limits.memory) = (name.to_owned(), 64 * MIB);
@@ -187,7 +188,7 @@ async fn one_whose_mounts_are_old_is_not_used() {
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let (place, _alone) = place(1).await.unwrap();
+            let (_alone, place) = place(1).await.unwrap();
             sh(&place, "ls /usr/src/below 2>/dev/null || echo nothing").await.wrote("nothing");
             mount(Some("x"), "/usr/src", Some("tmpfs"), MsFlags::empty(), Some("mode=1777")).unwrap();
             fs::write("/usr/src/below", "x").unwrap();
@@ -202,7 +203,7 @@ async fn one_whose_mounts_are_old_is_not_used() {
 
 #[tokio::test]
 async fn they_rest_and_end_with_the_sandbox() {
-    let Some((place, _alone)) = place(2).await else { return };
+    let Some((_alone, place)) = place(2).await else { return };
     let resting = at_rest();
     assert_eq!(resting.len(), 2);
     for &(jailer, inside) in &resting {
