@@ -140,6 +140,25 @@ pub struct StageUsage {
     pub memory_peak: u64,
     /// The digest of the sandbox's policy, when there was a sandbox.
     pub sandbox: Option<String>,
+    /// Every host that programs in the sandbox reached or asked for.
+    pub hosts: Vec<HostUsage>,
+}
+
+/// What passed between a stage's programs and one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostUsage {
+    /// Its name as the program wrote it, in lower case.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Requests and tunnels, refused ones too.
+    pub requests: u64,
+    /// Bytes towards it.
+    pub sent: u64,
+    /// Bytes from it.
+    pub received: u64,
+    /// Why it was refused, the last time that it was.
+    pub refused: Option<String>,
 }
 
 impl StageUsage {
@@ -151,6 +170,29 @@ impl StageUsage {
     /// The tokens of all calls together.
     pub fn tokens(&self) -> Tokens {
         self.calls.iter().fold(Tokens::default(), |sum, call| sum.plus(&call.tokens))
+    }
+
+    /// Adds what an attempt at the same stage used besides.
+    pub fn add(&mut self, more: Self) {
+        self.calls.extend(more.calls);
+        self.cpu_micros += more.cpu_micros;
+        self.memory_peak = self.memory_peak.max(more.memory_peak);
+        self.sandbox = more.sandbox.or(self.sandbox.take());
+        for host in more.hosts {
+            match self.hosts.iter_mut().find(|known| (&known.host, known.port) == (&host.host, host.port)) {
+                Some(known) => known.add(host),
+                None => self.hosts.push(host),
+            }
+        }
+    }
+}
+
+impl HostUsage {
+    fn add(&mut self, more: Self) {
+        self.requests += more.requests;
+        self.sent += more.sent;
+        self.received += more.received;
+        self.refused = more.refused.or(self.refused.take());
     }
 }
 
@@ -203,5 +245,33 @@ impl Tokens {
     /// Everything that was read or written.
     pub const fn total(&self) -> u64 {
         self.input + self.cache_read + self.cache_write + self.output
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str, requests: u64, refused: Option<&str>) -> HostUsage {
+        let (host, refused) = (name.to_owned(), refused.map(str::to_owned));
+        HostUsage { host, port: 443, requests, sent: 10, received: 20, refused }
+    }
+
+    #[test]
+    fn a_host_that_is_asked_again_is_counted_together() {
+        let mut usage =
+            StageUsage { hosts: vec![host("a", 1, None)], memory_peak: 9, ..StageUsage::default() };
+        let hosts = vec![host("b", 1, None), host("a", 2, Some("no"))];
+        usage.add(StageUsage { hosts, memory_peak: 5, ..StageUsage::default() });
+        let both = HostUsage { sent: 20, received: 40, ..host("a", 3, Some("no")) };
+        assert_eq!((usage.hosts, usage.memory_peak), (vec![both, host("b", 1, None)], 9));
+    }
+
+    /// What was stored before hosts were counted is read as before.
+    #[test]
+    fn an_old_record_has_no_hosts() {
+        let usage: StageUsage =
+            serde_json::from_str(r#"{"calls":[],"cpu_micros":1,"memory_peak":2,"sandbox":null}"#).unwrap();
+        assert_eq!((usage.cpu_micros, usage.hosts), (1, Vec::new()));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use domain::stage::{ModelUsage, StageRecord};
+use domain::stage::{HostUsage, ModelUsage, StageRecord};
 use domain::value::Taint;
 use serde::Serialize;
 use serde_json::Value as Json_;
@@ -52,12 +52,33 @@ pub(crate) struct StageRecordJson {
     memory_peak: u64,
     /// The digest of the sandbox's policy.
     sandbox: Option<String>,
+    /// Every host that its programs reached or asked for.
+    hosts: Vec<HostJson>,
     /// When it began.
     #[schema(format = DateTime)]
     started_at: String,
     /// When it ended.
     #[schema(format = DateTime)]
     ended_at: String,
+}
+
+/// What passed between a stage's programs and one host.
+#[derive(Serialize, ToSchema)]
+#[schema(as = HostTraffic)]
+pub(crate) struct HostJson {
+    /// Its name.
+    #[schema(example = "registry.example.com")]
+    host: String,
+    /// Its port.
+    port: u16,
+    /// Requests and tunnels, refused ones too.
+    requests: u64,
+    /// Bytes towards it.
+    sent: u64,
+    /// Bytes from it.
+    received: u64,
+    /// Why it was refused, the last time that it was.
+    refused: Option<String>,
 }
 
 /// A call of a model.
@@ -121,9 +142,17 @@ impl StageRecordJson {
             cpu_micros: record.usage.cpu_micros,
             memory_peak: record.usage.memory_peak,
             sandbox: record.usage.sandbox.clone(),
+            hosts: record.usage.hosts.iter().map(HostJson::from).collect(),
             started_at: record.started_at.to_string(),
             ended_at: record.ended_at.to_string(),
         }
+    }
+}
+
+impl From<&HostUsage> for HostJson {
+    fn from(traffic: &HostUsage) -> Self {
+        let HostUsage { host, port, requests, sent, received, refused } = traffic.clone();
+        Self { host, port, requests, sent, received, refused }
     }
 }
 

@@ -30,9 +30,7 @@ pub(super) async fn run(stage: &HybridStage, at: &At<'_>) -> Made {
         Ok(asked) => ask(&stage.question, asked, at).await,
         Err(trouble) => trouble.into(),
     };
-    made.usage.cpu_micros += ran.usage.cpu_micros;
-    made.usage.memory_peak = made.usage.memory_peak.max(ran.usage.memory_peak);
-    made.usage.sandbox = ran.usage.sandbox;
+    made.usage.add(ran.usage);
     made.trouble = script_trouble.or(made.trouble);
     made.work = ran.work;
     made

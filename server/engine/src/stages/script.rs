@@ -81,6 +81,7 @@ pub(super) async fn execute(stage: &ScriptStage, at: &At<'_>) -> Result<Ran, Tro
         cpu_micros: u64::try_from(report.cpu.as_micros()).unwrap_or(u64::MAX),
         memory_peak: report.memory_peak,
         sandbox: Some(report.policy),
+        hosts: Vec::new(),
     };
     Ok(Ran { end: report.end, stdout, stderr, usage, work, taint: taint(stage, at)? })
 }

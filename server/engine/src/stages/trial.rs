@@ -21,10 +21,7 @@ pub(crate) async fn tried(at: &At<'_>) -> Ended {
             Ended::Made(made) => made,
             waits @ Ended::Waits(_) => return waits,
         };
-        usage.calls.append(&mut made.usage.calls);
-        usage.cpu_micros += made.usage.cpu_micros;
-        usage.memory_peak = usage.memory_peak.max(made.usage.memory_peak);
-        usage.sandbox = made.usage.sandbox.take().or(usage.sandbox);
+        usage.add(std::mem::take(&mut made.usage));
         let again = made.trouble.is_some() && attempt < policy.limit && !at.cancel.is_cancelled();
         if !again {
             made.usage = usage;

@@ -8,7 +8,9 @@ use domain::money::NanoUsd;
 use domain::run::{
     Concurrency, ConcurrencyBehavior, Failure, ParentStage, Replay, RunOutcome, RunState, RunStatus,
 };
-use domain::stage::{ModelUsage, StageEnd, StageOutput, StagePath, StageRecord, StageUsage, Tokens};
+use domain::stage::{
+    HostUsage, ModelUsage, StageEnd, StageOutput, StagePath, StageRecord, StageUsage, Tokens,
+};
 use domain::value::Value;
 use ports::clock::Clock;
 use ports::store::runs::{Depth, LeaseOutcome, Priority, Renewal, RunFilter};
@@ -217,6 +219,14 @@ fn paid(clock: &FixedClock, path: &str, cost: i64) -> StageRecord {
         cost: NanoUsd::from_nanos(cost),
         estimated: true,
     };
+    let host = HostUsage {
+        host: "registry.example".to_owned(),
+        port: 443,
+        requests: 2,
+        sent: 3,
+        received: 4,
+        refused: Some("no".to_owned()),
+    };
     let output = StageOutput {
         name: Some("findings".to_owned()),
         value: Value::external(json!({"b": 1, "a": ["é\u{0}"]})),
@@ -224,7 +234,13 @@ fn paid(clock: &FixedClock, path: &str, cost: i64) -> StageRecord {
     StageRecord {
         output: Some(output),
         snapshot: Some(build::commit(7)),
-        usage: StageUsage { calls: vec![call], cpu_micros: 5, memory_peak: 6, sandbox: Some("d".to_owned()) },
+        usage: StageUsage {
+            calls: vec![call],
+            cpu_micros: 5,
+            memory_peak: 6,
+            sandbox: Some("d".to_owned()),
+            hosts: vec![host],
+        },
         end: StageEnd::Failed { failure: Failure::new("x", "y"), tolerated: true },
         ..build::stage(clock, path)
     }
