@@ -12,6 +12,7 @@ pub mod store;
 pub mod smart_http;
 pub mod source;
 
+pub mod agents;
 pub mod models;
 pub mod proxy;
 pub mod sandbox;

@@ -15,6 +15,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ports", &["domain"]),
     ("manifest", &["domain"]),
     ("engine", &["domain", "ports", "manifest", "git"]),
+    ("agents", &["domain", "ports"]),
     ("gateway", &["domain", "ports"]),
     ("git", &["domain", "ports"]),
     ("sandbox", &["domain", "ports"]),
