@@ -16,6 +16,11 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Toolchains by name, beside `bash`, `node` and `python`, which are the host's.
     pub runtimes: BTreeMap<String, Runtime>,
+    /// A directory with programs for every jail that has the host's toolchain, where [`AGENTS`] says; it
+    /// must be there. When the server is root, every directory above it must be searchable by all.
+    ///
+    /// [`AGENTS`]: ports::agents::AGENTS
+    pub agents: Option<PathBuf>,
     /// Jails that ask for more than this are refused.
     pub ceiling: Limits,
     /// How many jails are kept ready for programs to come; only root can. Each takes some megabytes and,
@@ -26,7 +31,8 @@ pub struct Config {
 impl Config {
     /// The host's toolchain only, the default ceiling, nothing prepared.
     pub fn new(nsjail: PathBuf, state_dir: PathBuf) -> Self {
-        Self { nsjail, state_dir, runtimes: BTreeMap::new(), ceiling: Limits::CEILING, prepared: 0 }
+        let (runtimes, ceiling) = (BTreeMap::new(), Limits::CEILING);
+        Self { nsjail, state_dir, runtimes, agents: None, ceiling, prepared: 0 }
     }
 }
 

@@ -83,8 +83,7 @@ impl Jails {
         if !roots.exists() {
             root::make_directory(&roots).map_err(|error| failed(&roots, error))?;
         }
-        let toolchains =
-            Toolchains::prepare(&config.runtimes, &roots).map_err(|error| failed(&roots, error))?;
+        let toolchains = Toolchains::prepare(&config, &roots).map_err(|error| failed(&roots, error))?;
         let owner = hex::encode(&Sha256::digest(config.state_dir.as_os_str().as_bytes())[..6]);
         let (groups, users) = (Groups::discover(&owner), Users::discover());
         let nsjail = CString::new(config.nsjail.as_os_str().as_bytes()).unwrap_or_default();

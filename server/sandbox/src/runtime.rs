@@ -7,10 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ports::agents::AGENTS;
 use ports::sandbox::SandboxError;
 use sha2::{Digest, Sha256};
 
-use crate::config::Runtime;
+use crate::config::{Config, Runtime};
 use crate::image::Image;
 use crate::mounts;
 use crate::policy::{Mount, Policy, Rlimit, SECCOMP};
@@ -79,10 +80,10 @@ pub(crate) struct Prepared {
 
 impl Toolchain {
     /// Writes what it needs to disk.
-    fn prepare(runtime: &Runtime, roots: &Path) -> io::Result<Self> {
+    fn prepare(runtime: &Runtime, agents: Option<&Path>, roots: &Path) -> io::Result<Self> {
         let mut layout = Layout::basic();
         let (shown, own_etc) = match runtime {
-            Runtime::Host => (host(&mut layout)?, Vec::new()),
+            Runtime::Host => (host(&mut layout, agents)?, Vec::new()),
             Runtime::Directory(directory) => self::directory(&mut layout, directory)?,
             Runtime::Image { layout: at, reference } => {
                 layout.etc();
@@ -115,8 +116,13 @@ impl Toolchain {
         }
         let text = self.policy_with(&self.root, &mounts).render();
         let anywhere = Root { directory: "ROOT".into(), seccomp: "SECCOMP".into() };
+        let elsewhere = mounts.iter().cloned().map(|(source, target)| match target == Path::new(AGENTS) {
+            true => ("AGENTS".into(), target),
+            false => (source, target),
+        });
+        let elsewhere = elsewhere.collect();
         let mut hash = Sha256::new();
-        for part in [&self.policy_with(&anywhere, &mounts).render(), SECCOMP, &init_hash()] {
+        for part in [&self.policy_with(&anywhere, &elsewhere).render(), SECCOMP, &init_hash()] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
@@ -166,9 +172,14 @@ fn rlimits() -> Vec<Rlimit> {
     ]
 }
 
-fn host(layout: &mut Layout) -> io::Result<Shown> {
+fn host(layout: &mut Layout, agents: Option<&Path>) -> io::Result<Shown> {
     layout.host_etc()?;
     let mut shown = vec![(PathBuf::from("/usr"), PathBuf::from("/usr"))];
+    if let Some(agents) = agents {
+        layout.directory("opt");
+        layout.directory(AGENTS.trim_start_matches('/'));
+        shown.push((fs::canonicalize(agents)?, AGENTS.into()));
+    }
     for name in BESIDE_USR {
         let path = Path::new("/").join(name);
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
@@ -214,8 +225,9 @@ pub(crate) struct Toolchains {
 
 impl Toolchains {
     /// Prepares all of them. One that cannot be is refused when a jail asks for it.
-    pub(crate) fn prepare(configured: &BTreeMap<String, Runtime>, roots: &Path) -> io::Result<Self> {
-        let host = Toolchain::prepare(&Runtime::Host, roots)?;
+    pub(crate) fn prepare(config: &Config, roots: &Path) -> io::Result<Self> {
+        let agents = config.agents.as_deref();
+        let host = Toolchain::prepare(&Runtime::Host, agents, roots)?;
         let mut named = BTreeMap::new();
         for (name, program) in HOST {
             let found = match visible(program) {
@@ -227,8 +239,9 @@ impl Toolchains {
             };
             named.insert(name.to_owned(), found);
         }
-        for (name, runtime) in configured {
-            let prepared = Toolchain::prepare(runtime, roots).map_err(|error| format!("{runtime}: {error}"));
+        for (name, runtime) in &config.runtimes {
+            let prepared =
+                Toolchain::prepare(runtime, agents, roots).map_err(|error| format!("{runtime}: {error}"));
             named.insert(name.clone(), prepared);
         }
         Ok(Self { host, named })
