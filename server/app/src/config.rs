@@ -38,6 +38,10 @@ pub struct Config {
     pub sandbox: Sandbox,
     /// Language models.
     pub models: gateway::Config,
+    /// Where coding agents are installed; `agents` in the data directory when it is not said.
+    pub agents_directory: Option<PathBuf>,
+    /// Coding agents by name, laid over the entries that are built in.
+    pub agents: toml::Table,
 }
 
 /// Working on runs.

@@ -64,6 +64,7 @@ pub struct Server {
     /// The first administrator's sign-in token, on a first start.
     pub sign_in: Option<SecretString>,
     gateway: Arc<gateway::Gateway>,
+    proxy: Arc<gateway::AgentProxy>,
     _place: JailPlace,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -75,7 +76,7 @@ impl Server {
     /// # Errors
     /// When the data directory, the store, git or the address cannot be used.
     pub async fn start(plan: Plan) -> anyhow::Result<Self> {
-        let Wired { world, git, gateway, place } =
+        let Wired { world, git, gateway, proxy, place } =
             wiring::wire(&plan.config, &plan.data, SecretSource::Files).await?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let listener = TcpListener::bind(plan.listen)
@@ -97,7 +98,7 @@ impl Server {
         recover(running, place.worker, slots);
         let doors = doors(&plan, &world, backend, address, &stop);
         tasks.spawn(listener::serve(listener, web::router(doors), Bounds::usual(), stop.clone()));
-        Ok(Self { address, world, sign_in, gateway, _place: place, tasks, stop })
+        Ok(Self { address, world, sign_in, gateway, proxy, _place: place, tasks, stop })
     }
 
     /// The address to write into a browser.
@@ -112,6 +113,7 @@ impl Server {
         if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
             tracing::warn!("not everything ended in {} seconds", GRACE.as_secs());
         }
+        self.proxy.shutdown().await;
         self.gateway.shutdown().await;
     }
 }
@@ -121,13 +123,14 @@ impl Server {
 /// # Errors
 /// When the data directory or the store cannot be used.
 pub async fn work(config: &Config, data: &std::path::Path, until: CancellationToken) -> anyhow::Result<()> {
-    let Wired { world, gateway, place, .. } = wiring::wire(config, data, SecretSource::Files).await?;
+    let Wired { world, gateway, proxy, place, .. } = wiring::wire(config, data, SecretSource::Files).await?;
     let tasks = TaskTracker::new();
     take_over(&world, place.worker).await;
     loops::work(place.worker, slots(config), Running { world: &world, tasks: &tasks, stop: &until });
     until.cancelled().await;
     tasks.close();
     let _ = tokio::time::timeout(GRACE, tasks.wait()).await;
+    proxy.shutdown().await;
     gateway.shutdown().await;
     Ok(())
 }

@@ -12,11 +12,12 @@ pub struct Tools {
     nsjail: Option<PathBuf>,
     model_python: Option<PathBuf>,
     model_weights: Option<PathBuf>,
+    agents: Option<PathBuf>,
 }
 
 impl Tools {
     /// What the environment says: `SPELLBOOK_TOOLS`, `SPELLBOOK_NSJAIL`, `SPELLBOOK_MODEL_PYTHON`,
-    /// `SPELLBOOK_MODEL_GGUF`, `PATH`.
+    /// `SPELLBOOK_MODEL_GGUF`, `SPELLBOOK_AGENTS`, `PATH`.
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
         let file = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let directory =
@@ -27,6 +28,7 @@ impl Tools {
             nsjail: file("SPELLBOOK_NSJAIL"),
             model_python: file("SPELLBOOK_MODEL_PYTHON"),
             model_weights: file("SPELLBOOK_MODEL_GGUF"),
+            agents: file("SPELLBOOK_AGENTS"),
         }
     }
 
@@ -45,6 +47,11 @@ impl Tools {
     /// The local model's weights, when the environment names them.
     pub fn model_weights(&self) -> Option<&Path> {
         self.model_weights.as_deref()
+    }
+
+    /// Where coding agents are installed, when the environment says it.
+    pub fn agents(&self) -> Option<&Path> {
+        self.agents.as_deref()
     }
 
     /// A program on the `PATH`.

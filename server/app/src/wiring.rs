@@ -6,12 +6,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use agents::{Catalogue, Installed};
 use anyhow::Context;
 use domain::id::WorkerId;
 use engine::World;
 use engine::world::{Manifests, Settings};
 use forge_hosted::HostedForge;
-use gateway::{Egress, Gateway, Surroundings};
+use gateway::{AgentProxy, Egress, Gateway, Surroundings};
 use git::Git;
 use objects::DiskObjects;
 use ports::clock::Clock;
@@ -34,6 +35,8 @@ pub struct Wired {
     pub git: Git,
     /// Models, for stopping the local one.
     pub gateway: Arc<Gateway>,
+    /// What stands behind the doors of jails, for stopping it.
+    pub proxy: Arc<AgentProxy>,
     /// Held while this process lives.
     pub place: JailPlace,
 }
@@ -144,12 +147,18 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
     if let Some(seconds) = config.remotes.poll_seconds {
         settings.poll = std::time::Duration::from_secs(seconds.max(1));
     }
+    let agents = agents(config, &data, &tools)?;
+    let egress = Arc::new(egress(config)?);
+    let runtime = tokio::runtime::Handle::current();
+    let proxy = Arc::new(AgentProxy::new(Arc::clone(&gateway), Arc::clone(&egress), runtime));
     let world = World {
         store,
         source,
-        sandbox: Arc::new(jails(config, &place, &tools)?),
+        sandbox: Arc::new(jails(config, &place, agents.directory(), &tools)?),
         models: Arc::clone(&gateway) as Arc<dyn ports::models::Models>,
-        web: Arc::new(egress(config)?),
+        agents: Arc::new(agents),
+        proxy: Arc::clone(&proxy) as Arc<dyn ports::proxy::Proxy>,
+        web: egress,
         secrets,
         objects: Arc::new(DiskObjects::open(&data.join("objects"))?),
         forge: Arc::new(forge),
@@ -158,7 +167,7 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
         manifests: Manifests::default(),
         desks: engine::world::Desks::default(),
     };
-    Ok(Wired { world: Arc::new(world), git, gateway, place })
+    Ok(Wired { world: Arc::new(world), git, gateway, proxy, place })
 }
 
 fn git_config(data: &Path, tools: &Tools) -> anyhow::Result<git::Config> {
@@ -167,8 +176,32 @@ fn git_config(data: &Path, tools: &Tools) -> anyhow::Result<git::Config> {
     Ok(config)
 }
 
-fn jails(config: &Config, place: &JailPlace, tools: &Tools) -> anyhow::Result<Jails> {
+/// Coding agents, installed where jails find them.
+///
+/// # Errors
+/// When an entry of the configuration makes no sense, or the directory cannot be made.
+pub fn agents(config: &Config, data: &Path, tools: &Tools) -> anyhow::Result<Installed> {
+    let own = config.agents_directory.as_deref().or_else(|| tools.agents());
+    let directory = own.map_or_else(|| data.join("agents"), Path::to_owned);
+    let found = |program: &str| tools.find(program).unwrap_or_else(|| program.into());
+    // What jails have is below /usr; a Python of this person's own may be another version.
+    let jail_python = ["/usr/local/bin/python3", "/usr/bin/python3"].map(PathBuf::from);
+    let jail_python = jail_python.into_iter().find(|python| python.is_file());
+    let python = found("python3");
+    let agents = agents::Config {
+        directory: directory.clone(),
+        npm: found("npm"),
+        jail_python: jail_python.unwrap_or_else(|| python.clone()),
+        python,
+    };
+    let catalogue = Catalogue::read(&config.agents)?;
+    Installed::open(agents, catalogue)
+        .with_context(|| format!("the directory {} for coding agents cannot be made", directory.display()))
+}
+
+fn jails(config: &Config, place: &JailPlace, agents: &Path, tools: &Tools) -> anyhow::Result<Jails> {
     let mut jails = sandbox::Config::new(tools.nsjail(), place.directory.clone());
+    jails.agents = Some(agents.to_owned());
     jails.ceiling = config.ceiling();
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     jails.prepared = config.sandbox.prepared.unwrap_or(processors);

@@ -89,12 +89,24 @@ impl<'w> RunLog<'w> {
 }
 
 /// Makes lines out of bytes as they come, whatever they are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lines {
     rest: Vec<u8>,
+    longest: usize,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self::up_to(LONGEST_LINE)
+    }
 }
 
 impl Lines {
+    /// Lines of at most so many bytes; a longer one comes in pieces.
+    pub(crate) fn up_to(longest: usize) -> Self {
+        Self { rest: Vec::new(), longest }
+    }
+
     /// The lines that these bytes complete.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
@@ -103,7 +115,7 @@ impl Lines {
                 lines.extend(self.take());
             } else {
                 self.rest.push(byte);
-                if self.rest.len() >= LONGEST_LINE {
+                if self.rest.len() >= self.longest {
                     lines.extend(self.take());
                 }
             }

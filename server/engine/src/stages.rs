@@ -1,11 +1,13 @@
 //! Stages: one file a type. A stage takes what it needs from [`At`] and says what came of it; the
 //! journal, the graph and the order of things are [`crate::execution`]'s.
 
+mod agent;
 mod ask;
 mod daemon;
 mod foreach;
 mod http;
 mod hybrid;
+mod jail;
 mod prompt;
 mod rules;
 mod script;
@@ -123,9 +125,8 @@ pub(crate) async fn run(at: &At<'_>) -> Ended {
         StageKind::Rules(rules) => rules::decide(rules, at).into(),
         StageKind::Daemon(stage) => daemon::run(stage, at).await,
         StageKind::Foreach(stage) => foreach::run(stage, at).await,
-        StageKind::Agent(_) | StageKind::Image(_) | StageKind::Approval(_) => {
-            unsupported(&at.stage.kind).into()
-        }
+        StageKind::Agent(stage) => agent::run(stage, at).await.into(),
+        StageKind::Image(_) | StageKind::Approval(_) => unsupported(&at.stage.kind).into(),
     }
 }
 

@@ -15,6 +15,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) struct Standard {
     ceiling: Limits,
     models: Vec<String>,
+    agents: Vec<String>,
     runtimes: Vec<String>,
 }
 
@@ -24,6 +25,7 @@ impl Standard {
         Self {
             ceiling: world.settings.ceiling.clone(),
             models: world.models.names(),
+            agents: world.agents.names(),
             runtimes: world.sandbox.runtimes(),
         }
     }
@@ -43,10 +45,16 @@ impl Standard {
         spellbook: Option<&Spellbook>,
         siblings: Option<&Siblings>,
     ) -> Checked<Manifest> {
-        let models: Vec<&str> = self.models.iter().map(String::as_str).collect();
-        let runtimes: Vec<&str> = self.runtimes.iter().map(String::as_str).collect();
-        let rules =
-            Rules { ceiling: &self.ceiling, models: &models, runtimes: &runtimes, spellbook, siblings };
+        let [models, agents, runtimes] = [&self.models, &self.agents, &self.runtimes]
+            .map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+        let rules = Rules {
+            ceiling: &self.ceiling,
+            models: &models,
+            agents: &agents,
+            runtimes: &runtimes,
+            spellbook,
+            siblings,
+        };
         manifest::check_daemon(source, &rules)
     }
 }

@@ -3,6 +3,7 @@
 
 mod house;
 
+mod agents;
 mod debounce;
 mod effects;
 mod endings;

@@ -161,8 +161,8 @@ impl Prepared {
             Ok(manifest) => manifest,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if let Some((stage, kind)) = manifest::unsupported_stages(&manifest).first() {
-            let message = format!("stage `{stage}` is of type `{kind}`, which this version cannot run");
+        if let Some((stage, what)) = manifest::unsupported_stages(&manifest, &world.agents.names()).first() {
+            let message = format!("this version cannot run stage `{stage}`: it cannot run {what} yet");
             return Ok(Err(Refusal::invalid("stage_unsupported", message)));
         }
         let allowance = Allowance::of(world, run, manifest.limits.timeout).await?;

@@ -149,6 +149,13 @@ impl Workspace {
         Ok(Work { desk, commit: snapshot.commit, message: keep.message.to_owned() })
     }
 
+    /// Whether a stage left other files than it found.
+    pub(crate) async fn is_changed(&self, world: &World, run: &Run, work: &Work) -> Result<bool, Failure> {
+        let view = ports::source::View::of(run.repository);
+        let changes = world.source.changes(&view, Some(&work.desk.from), &work.commit).await;
+        Ok(!changes.map_err(|error| git(&error))?.is_empty())
+    }
+
     /// Lets a stage go on from what it left: it is tried again.
     pub(crate) async fn again(&self, stage: &StagePath, work: Work) {
         let desk = Desk { base: work.commit, ..work.desk };

@@ -9,10 +9,12 @@ pub use crate::desks::Desks;
 use domain::limits::Limits;
 use domain::name::Digest;
 use manifest::Manifest;
+use ports::agents::Agents;
 use ports::clock::Clock;
 use ports::forge::Forge;
 use ports::models::Models;
 use ports::objects::Objects;
+use ports::proxy::Proxy;
 use ports::sandbox::Sandbox;
 use ports::secrets::Secrets;
 use ports::source::{RemotePolicy, Source};
@@ -30,6 +32,10 @@ pub struct World {
     pub sandbox: Arc<dyn Sandbox>,
     /// Language models.
     pub models: Arc<dyn Models>,
+    /// Coding agents.
+    pub agents: Arc<dyn Agents>,
+    /// What stands behind the doors of jails.
+    pub proxy: Arc<dyn Proxy>,
     /// Other people's servers.
     pub web: Arc<dyn Web>,
     /// Secrets.

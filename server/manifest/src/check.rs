@@ -70,6 +70,8 @@ pub struct Rules<'r> {
     pub ceiling: &'r Limits,
     /// The models that the server knows, by name; empty when nobody can tell.
     pub models: &'r [&'r str],
+    /// The coding agents that the server has, by name; empty when nobody can tell.
+    pub agents: &'r [&'r str],
     /// The runtimes that the server has; empty when nobody can tell.
     pub runtimes: &'r [&'r str],
     /// The repository's `spellbook.yaml`, for licence and price.

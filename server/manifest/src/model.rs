@@ -132,6 +132,14 @@ pub struct Permissions {
     pub secrets: Vec<SecretName>,
 }
 
+impl Permissions {
+    /// The hosts and named sets that the network is open to, without those that are blocked.
+    pub fn hosts(&self) -> Vec<String> {
+        let open = self.network_allowed.iter().filter(|host| !self.network_blocked.contains(host));
+        open.cloned().collect()
+    }
+}
+
 /// How many runs of a group go at once.
 #[derive(Debug, Clone)]
 pub struct ConcurrencySpec {

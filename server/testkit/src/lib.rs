@@ -18,6 +18,6 @@ mod memory_objects;
 pub use memory_objects::MemoryObjects;
 
 mod scripted;
-pub use scripted::{ScriptedModels, ScriptedSandbox, ScriptedWeb};
+pub use scripted::{ScriptedAgents, ScriptedModels, ScriptedProxy, ScriptedSandbox, ScriptedWeb};
 
 pub mod conformance;

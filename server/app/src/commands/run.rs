@@ -68,6 +68,7 @@ pub(crate) async fn run(
     let started = started.map_err(|refusal| refused(&refusal))?;
     let (run, last_line) = follow(world, started.run, ui).await?;
     let exit = report(world, &run, &last_line, ui).await?;
+    wired.proxy.shutdown().await;
     wired.gateway.shutdown().await;
     Ok(exit)
 }

@@ -71,7 +71,8 @@ impl LocalDaemon {
         spellbook: Option<&Spellbook>,
         siblings: Option<&Siblings>,
     ) -> Checked<Manifest> {
-        let rules = Rules { ceiling: &Limits::CEILING, models: &[], runtimes: &[], spellbook, siblings };
+        let rules =
+            Rules { ceiling: &Limits::CEILING, models: &[], agents: &[], runtimes: &[], spellbook, siblings };
         check_daemon(self.source(), &rules)
     }
 }

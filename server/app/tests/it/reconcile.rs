@@ -30,7 +30,7 @@ impl Watched {
         let home = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.remotes.allow_file = true;
-        let Wired { world, git, gateway, place } =
+        let Wired { world, git, gateway, proxy: _, place } =
             wiring::wire(&config, &home.path().join("data"), SecretSource::Files).await.unwrap();
         let remote = home.path().join("remote");
         std::fs::create_dir(&remote).unwrap();

@@ -49,10 +49,12 @@ pub(super) async fn ask(stage: &PromptStage, asked: Asked, at: &At<'_>) -> Made 
 
 /// The models that a name stands for: the daemon's own names first.
 fn targets(agent: &str, at: &At<'_>) -> Vec<String> {
-    match at.run.manifest.models.get(agent) {
-        Some(alias) => alias.targets.clone(),
-        None => vec![agent.to_owned()],
-    }
+    alias(agent, at).unwrap_or_else(|| vec![agent.to_owned()])
+}
+
+/// The models that the daemon itself has under a name.
+pub(super) fn alias(name: &str, at: &At<'_>) -> Option<Vec<String>> {
+    at.run.manifest.models.get(name).map(|alias| alias.targets.clone())
 }
 
 fn usage(calls: Vec<domain::stage::ModelUsage>) -> StageUsage {

@@ -87,18 +87,12 @@ fn request(
             Bytes::from(template.evaluate(&context)?.json.to_string())
         }
     };
-    let permissions = &at.run.manifest.permissions;
     Ok(WebRequest {
         method: stage.method.clone(),
         url: stage.url.evaluate(&context)?.text(),
         headers,
         body,
-        allowed: permissions
-            .network_allowed
-            .iter()
-            .filter(|h| !permissions.network_blocked.contains(h))
-            .cloned()
-            .collect(),
+        allowed: at.run.manifest.permissions.hosts(),
         timeout: at.stage.timeout.unwrap_or(PATIENCE).min(at.run.manifest.limits.timeout),
         max_bytes: LONGEST,
     })

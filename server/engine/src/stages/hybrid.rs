@@ -5,7 +5,8 @@ use manifest::model::HybridStage;
 use ports::sandbox::JailEnd;
 
 use super::ask::{Asked, about, ask};
-use super::script::{self, Ran};
+use super::jail::{self, Ran};
+use super::script;
 use super::{At, Made, Trouble};
 
 /// How much of each stream a model is shown, bytes: the end, where the result stands.
@@ -24,7 +25,7 @@ pub(super) async fn run(stage: &HybridStage, at: &At<'_>) -> Made {
         Ok(ran) => ran,
         Err(trouble) => return trouble.into(),
     };
-    let script_trouble = script::trouble(&ran.end, &ran.stderr, at);
+    let script_trouble = jail::trouble(&ran.end, &ran.stderr, at);
     let mut made = match question(stage, &ran, at) {
         Ok(_) if ran.end == JailEnd::Cancelled => Made::default(),
         Ok(asked) => ask(&stage.question, asked, at).await,

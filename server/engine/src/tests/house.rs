@@ -24,7 +24,10 @@ use ports::source::{Moved, Source};
 use ports::store::{Page, Repositories, Runs, Store, Topic};
 use secrecy::SecretString;
 use serde_json::Value as Json;
-use testkit::{FixedClock, MemoryObjects, MemoryStore, ScriptedModels, ScriptedSandbox, ScriptedWeb, build};
+use testkit::{
+    FixedClock, MemoryObjects, MemoryStore, ScriptedAgents, ScriptedModels, ScriptedProxy, ScriptedSandbox,
+    ScriptedWeb, build,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::intake::{self, Start};
@@ -40,6 +43,7 @@ pub(super) struct House {
     pub(super) clock: Arc<FixedClock>,
     pub(super) source: Arc<Git>,
     pub(super) sandbox: Arc<ScriptedSandbox>,
+    pub(super) proxy: Arc<ScriptedProxy>,
     pub(super) repository: Repository,
     worker: WorkerId,
     directory: tempfile::TempDir,
@@ -54,6 +58,16 @@ impl House {
 
     /// The same, with other models.
     pub(super) async fn asking(daemons: &[(&str, &str)], models: Arc<dyn Models>) -> Self {
+        Self::with(daemons, models, ScriptedProxy::silent()).await
+    }
+
+    /// The same, with this behind the doors of jails.
+    pub(super) async fn visiting(daemons: &[(&str, &str)], proxy: ScriptedProxy) -> Self {
+        Self::with(daemons, Arc::new(ScriptedModels::saying("ok").with_names(&["small"])), proxy).await
+    }
+
+    async fn with(daemons: &[(&str, &str)], models: Arc<dyn Models>, proxy: ScriptedProxy) -> Self {
+        let proxy = Arc::new(proxy);
         let directory = tempfile::tempdir().unwrap();
         let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(FixedClock::new()));
         let source = Arc::new(Git::open(Config::new(directory.path().join("git"))).unwrap());
@@ -67,6 +81,8 @@ impl House {
             source: source.clone(),
             sandbox: sandbox.clone(),
             models,
+            agents: Arc::new(ScriptedAgents::named(&["codex", "broken"])),
+            proxy: proxy.clone(),
             web: Arc::new(ScriptedWeb::new(|_| Err(ScriptedWeb::unreachable("nobody is there")))),
             secrets: Arc::new(NoSecrets),
             objects: Arc::new(MemoryObjects::new()),
@@ -78,7 +94,7 @@ impl House {
         };
         let worker = WorkerId::new(clock.unique());
         let world = Arc::new(world);
-        let house = Self { world, store, clock, source, sandbox, repository, worker, directory };
+        let house = Self { world, store, clock, source, sandbox, proxy, repository, worker, directory };
         let files: Vec<(String, String)> = daemons
             .iter()
             .map(|(id, body)| (format!("daemons/{id}/daemon.yaml"), format!("daemon:\n  name: {id}\n{body}")))
@@ -118,7 +134,8 @@ impl House {
         commit
     }
 
-    fn git(&self, arguments: &[&str]) -> String {
+    /// What git says of the repository.
+    pub(super) fn git(&self, arguments: &[&str]) -> String {
         #[expect(clippy::disallowed_methods, reason = "a test makes its commits with the real program")]
         let mut command = Command::new("git");
         let who = ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"];
@@ -189,6 +206,12 @@ impl House {
         Ended { run, journal: self.store.run_journal(id).await.unwrap() }
     }
 
+    /// The log of a run, as one text.
+    pub(super) async fn log(&self, id: RunId) -> String {
+        let lines = crate::logs::read(&self.world, id, 0, 1_000).await.unwrap();
+        lines.into_iter().map(|line| line.line.text).collect::<Vec<_>>().join("\n")
+    }
+
     /// Waits until the store says something that `look` is content with.
     pub(super) async fn until<T>(&self, look: impl AsyncFn(&Self) -> Option<T>) -> T {
         let (mut runs, mut logs) = (self.store.wakeups(Topic::Runs), self.store.wakeups(Topic::Logs));
@@ -243,22 +266,34 @@ impl fmt::Display for Ended {
 }
 
 /// A jail's program, of these words, one a line: `say WORDS`, `put FILE WORD` (a line at its end),
-/// `show FILE`, `take MINUTES` of the clock, `fail`, `hang` until somebody ends it.
+/// `show FILE`, `tell VARIABLE`, `take MINUTES` of the clock, `fail`, `hang` until somebody ends it.
 fn program(jail: &JailSpec, clock: &FixedClock) -> Result<(Vec<OutputChunk>, JailReport), SandboxError> {
-    let script = jail.command.last().cloned().unwrap_or_default();
+    // What an agent is asked to do is what it does, up to the first empty line.
+    let script = match jail.command.as_slice() {
+        [agent, _] if agent == "agent" => {
+            let task = String::from_utf8_lossy(&jail.stdin);
+            task.split("\n\n").next().unwrap_or_default().to_owned()
+        }
+        command => command.last().cloned().unwrap_or_default(),
+    };
     let mut said = Vec::new();
     for line in script.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         let file = |name: &str| jail.workspace.join(name);
         let read = |name: &str| std::fs::read_to_string(file(name)).unwrap_or_default();
         match words.as_slice() {
-            ["say", ..] => said.push(ScriptedSandbox::stdout(&line.trim_start()[4..])),
+            ["say", ..] => said.push(ScriptedSandbox::stdout(&(line.trim_start()[4..].to_owned() + "\n"))),
             ["put", name, word] => std::fs::write(file(name), read(name) + word + "\n").unwrap(),
             ["show", name] => said.push(ScriptedSandbox::stdout(&read(name).replace('\n', " "))),
             ["take", minutes] => {
                 clock.advance(Duration::from_secs(60 * minutes.parse::<u64>().unwrap()));
             }
+            [] => {}
             ["fail"] => return Ok((said, ScriptedSandbox::exited(1))),
+            ["tell", name] => {
+                let value = jail.env.get(*name).map_or("nothing", String::as_str);
+                said.push(ScriptedSandbox::stdout(&format!("{value}\n")));
+            }
             ["hang"] => {
                 said.push(ScriptedSandbox::stdout("hangs\n"));
                 return Ok((said, ScriptedSandbox::ended(JailEnd::Cancelled)));

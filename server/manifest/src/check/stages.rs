@@ -148,13 +148,7 @@ impl Check<'_> {
         self.stage_keys(raw, kind, place);
         let kind = self.stage_kind(raw, kind, visible, around)?;
         let name = raw.name.get()?.0.clone();
-        if let Some(kind) = not_yet(&kind) {
-            let message = format!("this version cannot run `{kind}` stages yet");
-            self.reader.report(
-                Problem::warning(&codes::NOT_YET, message),
-                raw.r#type.place().or(raw.agent.place()).unwrap_or(place),
-            );
-        }
+        self.not_yet(raw, &kind, place);
         Some(Stage {
             name,
             needs,
@@ -167,6 +161,18 @@ impl Check<'_> {
         })
     }
 
+    /// Warns of what this version cannot run.
+    fn not_yet(&mut self, raw: &raw::Stage, kind: &StageKind, place: Place) {
+        let Some(what) = not_yet(kind, &|name| self.is_coding_agent(name)) else { return };
+        let problem = Problem::warning(&codes::NOT_YET, format!("this version cannot run {what} yet"));
+        let help = match kind {
+            StageKind::Agent(_) => Some(format!("the coding agents are {}", CODING_AGENTS.join(", "))),
+            _ => None,
+        };
+        let near = raw.r#type.place().or(raw.agent.place()).unwrap_or(place);
+        self.reader.report(problem.maybe_help(help), near);
+    }
+
     /// The type that is written, or the one that the keys tell.
     fn stage_type(&mut self, raw: &raw::Stage, place: Place) -> Option<StageType> {
         if raw.r#type.is_written() {
@@ -175,7 +181,7 @@ impl Check<'_> {
         let script = raw.script.is_written() || raw.script_file.is_written();
         match (raw.agent.get(), script) {
             (Some(_), true) => Some(StageType::Hybrid),
-            (Some(Line(agent)), false) if CODING_AGENTS.contains(&agent.as_str()) => Some(StageType::Agent),
+            (Some(Line(agent)), false) if self.is_coding_agent(agent) => Some(StageType::Agent),
             (Some(_), false) => Some(StageType::Prompt),
             (None, true) => Some(StageType::Script),
             (None, false) if raw.agent.is_written() => None,
@@ -186,6 +192,11 @@ impl Check<'_> {
                 None
             }
         }
+    }
+
+    /// Whether a name is that of a program: one that everybody knows, or one of this server's own.
+    fn is_coding_agent(&self, name: &str) -> bool {
+        CODING_AGENTS.contains(&name) || self.rules.agents.contains(&name)
     }
 
     fn retry(&mut self, raw: Option<&raw::Retry>) -> Retry {
@@ -311,7 +322,8 @@ impl Check<'_> {
     /// A name that is a model, an agent, or one of the daemon's own.
     pub(super) fn known_model(&mut self, name: &str, aliases: &[&str], place: Place) {
         let models = self.rules.models;
-        let known = || models.iter().chain(aliases).copied().chain(CODING_AGENTS);
+        let agents = self.rules.agents;
+        let known = || models.iter().chain(aliases).chain(agents).copied().chain(CODING_AGENTS);
         if name.contains("${") {
             let problem = Problem::error(&codes::UNKNOWN_MODEL, "an agent is named, not computed");
             self.reader.report(problem.help("choose between models with `models` and `route`"), place);
@@ -504,30 +516,40 @@ impl Check<'_> {
     }
 }
 
-/// The stages that this version cannot run, inner ones too, by name and type. A run with one of them is to be
-/// refused before it begins.
-pub fn unsupported_stages(manifest: &Manifest) -> Vec<(String, &'static str)> {
+/// The stages that this version cannot run, inner ones too, by name and why, where the server has these
+/// coding agents besides those that everybody knows. A run with one of them is to be refused before it begins.
+pub fn unsupported_stages(manifest: &Manifest, agents: &[String]) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    collect_unsupported(&manifest.stages, &mut found);
-    collect_unsupported(&manifest.on_failure, &mut found);
+    let is_program = |name: &str| CODING_AGENTS.contains(&name) || agents.iter().any(|agent| agent == name);
+    collect_unsupported(&manifest.stages, &is_program, &mut found);
+    collect_unsupported(&manifest.on_failure, &is_program, &mut found);
     found
 }
 
-fn collect_unsupported(stages: &[Stage], found: &mut Vec<(String, &'static str)>) {
+fn collect_unsupported(
+    stages: &[Stage],
+    is_program: &dyn Fn(&str) -> bool,
+    found: &mut Vec<(String, String)>,
+) {
     for stage in stages {
-        found.extend(not_yet(&stage.kind).map(|kind| (stage.name.clone(), kind)));
+        found.extend(not_yet(&stage.kind, is_program).map(|why| (stage.name.clone(), why)));
         if let StageKind::Foreach(foreach) = &stage.kind {
-            collect_unsupported(&foreach.stages, found);
+            collect_unsupported(&foreach.stages, is_program, found);
         }
     }
 }
 
-/// The type of a stage, when this version cannot run it.
-fn not_yet(kind: &StageKind) -> Option<&'static str> {
+/// What of a stage this version cannot run.
+fn not_yet(kind: &StageKind, is_program: &dyn Fn(&str) -> bool) -> Option<String> {
     match kind {
-        StageKind::Agent(_) | StageKind::Image(_) | StageKind::Approval(_) => Some(kind.as_str()),
-        StageKind::Foreach(stage) if stage.parallel => Some("parallel"),
-        StageKind::Prompt(_)
+        StageKind::Agent(stage) if !is_program(&stage.task.agent) => {
+            let model = quoted(&stage.task.agent);
+            Some(format!("`agent` stages with a model ({model}) in place of a coding agent"))
+        }
+        StageKind::Image(_) | StageKind::Approval(_) => Some(format!("`{}` stages", kind.as_str())),
+        StageKind::Foreach(stage) if stage.parallel => Some("`parallel` stages".to_owned()),
+        StageKind::Agent(_)
+        | StageKind::Prompt(_)
         | StageKind::Script(_)
         | StageKind::Hybrid(_)
         | StageKind::Http(_)

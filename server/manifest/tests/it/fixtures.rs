@@ -22,6 +22,7 @@ const RUNTIMES: [&str; 3] = ["bash", "node", "python"];
 pub(crate) const RULES: Rules<'static> = Rules {
     ceiling: &Limits::CEILING,
     models: &MODELS,
+    agents: &[],
     runtimes: &RUNTIMES,
     spellbook: None,
     siblings: None,

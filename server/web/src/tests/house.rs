@@ -68,6 +68,8 @@ impl House {
             source: source.clone(),
             sandbox: Arc::new(ScriptedSandbox::writing("")),
             models: Arc::new(ScriptedModels::saying("ok").with_names(&["small"])),
+            agents: Arc::new(testkit::ScriptedAgents::named(&["codex"])),
+            proxy: Arc::new(testkit::ScriptedProxy::silent()),
             web: Arc::new(ScriptedWeb::new(|_| Err(ScriptedWeb::unreachable("nobody is there")))),
             secrets: secrets.clone(),
             objects: Arc::new(MemoryObjects::new()),

@@ -1,0 +1,330 @@
+//! A program in a jail, for a stage: a desk to work at, the jail, a door where there is one, what it
+//! says, and the commit of what it left.
+
+use std::collections::BTreeMap;
+use std::path::{Component, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::run::Failure;
+use domain::stage::{HostUsage, ModelUsage, StageUsage, Tokens};
+use ports::Retry;
+use ports::agents::Listener;
+use ports::proxy::{HostTraffic, Visit, VisitReport};
+use ports::sandbox::{DOOR, Door, JailEnd, JailReport, JailSpec, Network, OutputChunk, SandboxError, Stream};
+use ports::store::logs::LineSource;
+use tokio::sync::mpsc;
+
+use super::{At, Trouble};
+use crate::logs::Lines;
+use crate::report::size;
+use crate::workspace::{Desk, Keep, Work};
+
+/// How much of a program's standard output is kept as a value, bytes; more is in the log only.
+const LONGEST_OUTPUT: usize = 1 << 20;
+/// How many pieces of output may wait to be logged before the program has to.
+const WAITING: usize = 64;
+/// The longest line that a listener is given whole, bytes.
+const LONGEST_HEARD: usize = 8 << 20;
+
+/// What is to run.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) command: Vec<String>,
+    pub(super) stdin: Bytes,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) directory: PathBuf,
+    pub(super) runtime: Option<String>,
+    /// What it is admitted to; without it, it reaches nothing.
+    pub(super) visit: Option<Arc<dyn Visit>>,
+    /// Who hears its standard output in place of the log.
+    pub(super) listener: Option<Box<dyn Listener>>,
+    /// What the commit says of it, besides what it used.
+    pub(super) trailers: Vec<(&'static str, String)>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Ran {
+    pub(super) end: JailEnd,
+    /// The whole of standard output, up to [`LONGEST_OUTPUT`].
+    pub(super) stdout: Vec<u8>,
+    /// The same of standard error.
+    pub(super) stderr: Vec<u8>,
+    pub(super) listener: Option<Box<dyn Listener>>,
+    pub(super) usage: StageUsage,
+    /// What it left; nothing when it left more than may be kept.
+    pub(super) work: Option<Work>,
+}
+
+/// Runs it and commits what it left, however it ended.
+pub(super) async fn execute(plan: Plan, at: &At<'_>) -> Result<Ran, Trouble> {
+    let execution = at.run;
+    let (visit, trailers) = (plan.visit.clone(), plan.trailers.clone());
+    let desk = execution.workspace.take(execution.world, execution.run, at.path).await?;
+    let outcome = jailed(plan, at, &desk).await;
+    let visited = visit.map(|visit| visit.end()).unwrap_or_default();
+    let (report, heard) = match outcome {
+        Ok(done) => done,
+        Err(trouble) => {
+            execution.workspace.discard(desk).await;
+            return Err(trouble);
+        }
+    };
+    tell_hosts(&visited.hosts, at);
+    let message = message(&report, &visited, &trailers, at);
+    let keep = Keep { message: &message, max_bytes: execution.manifest.limits.disk };
+    let work = match execution.workspace.commit(execution.world, execution.run, desk, keep).await {
+        Ok(work) => Some(work),
+        // How the program ended says more than that its files are too many.
+        Err(_) if report.end != JailEnd::Exited(0) => None,
+        Err(failure) => return Err(failure.into()),
+    };
+    let usage = StageUsage {
+        calls: visited.calls,
+        cpu_micros: u64::try_from(report.cpu.as_micros()).unwrap_or(u64::MAX),
+        memory_peak: report.memory_peak,
+        sandbox: Some(report.policy),
+        hosts: visited.hosts.into_iter().map(host).collect(),
+    };
+    let Heard { stdout, stderr, listener } = heard;
+    Ok(Ran { end: report.end, stdout, stderr, listener, usage, work })
+}
+
+async fn jailed(plan: Plan, at: &At<'_>, desk: &Desk) -> Result<(JailReport, Heard), Trouble> {
+    let network = match plan.visit {
+        Some(visit) => Network::Door(visit as Arc<dyn Door>),
+        None => Network::None,
+    };
+    let spec = JailSpec {
+        name: at.run.jail_name(at.path),
+        command: plan.command,
+        stdin: plan.stdin,
+        env: plan.env,
+        workspace: desk.path.clone(),
+        directory: plan.directory,
+        runtime: plan.runtime,
+        limits: at.run.manifest.limits.clone(),
+        network,
+    };
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let hearing = hear(at, plan.listener, receiver);
+    let running = at.run.world.sandbox.run(spec, sender, at.cancel.clone());
+    let (report, heard) = tokio::join!(running, hearing);
+    let report = report.map_err(|error| sandbox_trouble(&error))?;
+    if report.output_truncated {
+        at.note(format!("… {} bytes were written; not all are kept", report.output_bytes));
+    }
+    Ok((report, heard))
+}
+
+/// What tells programs that the door is their proxy, in the variables that each of them knows: curl,
+/// git and pip the first ones, then node, cargo and java.
+pub(super) fn proxy_variables() -> BTreeMap<String, String> {
+    let proxy = format!("http://{DOOR}");
+    let (host, port) = (DOOR.ip(), DOOR.port());
+    let java =
+        ["http", "https"].map(|scheme| format!("-D{scheme}.proxyHost={host} -D{scheme}.proxyPort={port}"));
+    let java = format!("{} -Dhttp.nonProxyHosts=localhost|127.0.0.1", java.join(" "));
+    let names = [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "CARGO_HTTP_PROXY",
+    ];
+    let own = [
+        ("NO_PROXY", "localhost,127.0.0.1"),
+        ("no_proxy", "localhost,127.0.0.1"),
+        ("NODE_USE_ENV_PROXY", "1"),
+        ("GIT_TERMINAL_PROMPT", "0"),
+        ("JAVA_TOOL_OPTIONS", java.as_str()),
+    ];
+    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    names.into_iter().map(|name| (name.to_owned(), proxy.clone())).chain(own).collect()
+}
+
+/// A relative path that stays inside, whatever a value made of it.
+pub(super) fn inside(text: &str) -> Result<PathBuf, Failure> {
+    let path = PathBuf::from(text);
+    let stays = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if stays && !text.is_empty() && !text.contains('\0') {
+        Ok(path)
+    } else {
+        let message =
+            format!("the working directory `{}` is not a path inside the workspace", text.escape_debug());
+        Err(Failure::new("working_directory_invalid", message))
+    }
+}
+
+fn host(traffic: HostTraffic) -> HostUsage {
+    let HostTraffic { host, port, requests, sent, received, refused } = traffic;
+    HostUsage { host, port, requests, sent, received, refused }
+}
+
+fn tell_hosts(hosts: &[HostTraffic], at: &At<'_>) {
+    for HostTraffic { host, port, requests, sent, received, refused } in hosts {
+        let times = if *requests == 1 { "once".to_owned() } else { format!("{requests} times") };
+        at.note(match refused {
+            None => format!("asked {host}:{port} {times}: {} out, {} in", size(*sent), size(*received)),
+            Some(why) => format!("asked {host}:{port} {times} and was refused: {why}"),
+        });
+    }
+}
+
+fn message(
+    report: &JailReport,
+    visited: &VisitReport,
+    more: &[(&'static str, String)],
+    at: &At<'_>,
+) -> String {
+    let mut trailers = vec![("Sandbox", report.policy.clone())];
+    trailers.extend(more.iter().cloned());
+    if !visited.calls.is_empty() {
+        trailers.extend(model_trailers(&visited.calls));
+    }
+    let trailers: Vec<(&str, &str)> = trailers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    at.run.commit_message(at.path, &trailers)
+}
+
+/// Who answered, what was read and written, and what it cost.
+fn model_trailers(calls: &[ModelUsage]) -> [(&'static str, String); 3] {
+    let mut served: Vec<&str> = Vec::new();
+    for call in calls {
+        if !served.contains(&call.served.as_str()) {
+            served.push(&call.served);
+        }
+    }
+    let tokens = calls.iter().fold(Tokens::default(), |sum, call| sum.plus(&call.tokens));
+    let cost: domain::money::NanoUsd = calls.iter().map(|call| call.cost).sum();
+    let served = served.join(", ").replace(char::is_control, " ");
+    [("Model", served), ("Tokens", tokens.total().to_string()), ("Cost", cost.to_string())]
+}
+
+/// What was heard of a program.
+#[derive(Debug)]
+struct Heard {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    listener: Option<Box<dyn Listener>>,
+}
+
+/// Logs output as it comes, or what a listener makes of it, and keeps the head of both streams.
+async fn hear(
+    at: &At<'_>,
+    mut listener: Option<Box<dyn Listener>>,
+    mut chunks: mpsc::Receiver<OutputChunk>,
+) -> Heard {
+    let (mut stdout, mut stderr) = (Captured::default(), Captured::default());
+    if listener.is_some() {
+        stdout.lines = Lines::up_to(LONGEST_HEARD);
+    }
+    let mut log = |stream: Stream, line: String| match (stream, &mut listener) {
+        (Stream::Stderr, _) => at.run.log.line(at.path, LineSource::Stderr, line),
+        (Stream::Stdout, None) => at.run.log.line(at.path, LineSource::Stdout, line),
+        (Stream::Stdout, Some(listener)) => {
+            for told in listener.line(&line) {
+                at.run.log.line(at.path, LineSource::Model, told);
+            }
+        }
+    };
+    while let Some(OutputChunk { stream, bytes }) = chunks.recv().await {
+        let captured = match stream {
+            Stream::Stdout => &mut stdout,
+            Stream::Stderr => &mut stderr,
+        };
+        captured.keep(&bytes);
+        for line in captured.lines.push(&bytes) {
+            log(stream, line);
+        }
+    }
+    for (captured, stream) in [(&mut stdout, Stream::Stdout), (&mut stderr, Stream::Stderr)] {
+        if let Some(line) = std::mem::take(&mut captured.lines).finish() {
+            log(stream, line);
+        }
+    }
+    Heard { stdout: stdout.head, stderr: stderr.head, listener }
+}
+
+#[derive(Debug, Default)]
+struct Captured {
+    head: Vec<u8>,
+    lines: Lines,
+}
+
+impl Captured {
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = LONGEST_OUTPUT - self.head.len();
+        self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}
+
+/// What is wrong with how a jail ended; nothing when the program exited with 0.
+pub(super) fn trouble(end: &JailEnd, stderr: &[u8], at: &At<'_>) -> Option<Trouble> {
+    let limits = &at.run.manifest.limits;
+    let (code, message) = match end {
+        JailEnd::Exited(0) => return None,
+        JailEnd::TimedOut => return Some(super::trial::timed_out(limits.timeout)),
+        JailEnd::Exited(status) => {
+            ("exit_status", format!("exited with status {status}{}", last_words(stderr)))
+        }
+        JailEnd::Signalled(signal) => {
+            ("signalled", format!("was ended by signal {signal}{}", last_words(stderr)))
+        }
+        JailEnd::OutOfMemory => {
+            ("out_of_memory", format!("used more than {} of memory", size(limits.memory)))
+        }
+        JailEnd::DiskFull => {
+            ("disk_full", format!("wrote more than {} into the workspace", size(limits.disk)))
+        }
+        JailEnd::OutputLimit => {
+            ("output_limit", format!("wrote far more than {} of output", size(limits.output)))
+        }
+        JailEnd::ForbiddenSystemCall => {
+            ("forbidden_system_call", "made a system call that the sandbox forbids, and was ended".to_owned())
+        }
+        JailEnd::Cancelled => ("cancelled", "was cancelled".to_owned()),
+    };
+    Some(Trouble { failure: Failure::new(code, message), timed_out: false, retry: Retry::Later })
+}
+
+/// The last line that a program wrote on standard error, as the most telling one.
+fn last_words(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map_or_else(String::new, |line| {
+        let shown: String = line.chars().filter(|c| !c.is_control()).take(200).collect();
+        format!(": {shown}")
+    })
+}
+
+fn sandbox_trouble(error: &SandboxError) -> Trouble {
+    let (code, retry) = match error {
+        SandboxError::Unavailable(_) => ("sandbox_unavailable", Retry::Later),
+        SandboxError::Refused(_) => ("sandbox_refused", Retry::Never),
+        SandboxError::SetUp(_) => ("sandbox_failed", Retry::Later),
+    };
+    Trouble { failure: Failure::new(code, error.to_string()), timed_out: false, retry }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_working_directory_stays_inside() {
+        for text in [".", "app", "a/b", "./x"] {
+            assert!(inside(text).is_ok(), "{text:?} was refused");
+        }
+        for text in ["", "/etc", "..", "a/../../b", "a\0b"] {
+            assert!(inside(text).is_err(), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn the_last_words_are_one_printable_line() {
+        assert_eq!(last_words(b"one\ntwo \x1b[31mred\n\n"), ": two [31mred");
+        assert_eq!(last_words(b"\n"), "");
+    }
+}
