@@ -137,6 +137,11 @@ pub enum Command {
     /// Bring the store up to date; `serve` does so by itself
     #[command(after_help = "Example:\n  spellbook migrate --data /var/lib/spellbook")]
     Migrate(MigrateArgs),
+    /// List the coding agents of this machine, or install one ahead of its first run
+    #[command(
+        after_help = "Examples:\n  spellbook agents list\n  spellbook agents install codex claude-code"
+    )]
+    Agents(AgentsArgs),
     /// Print the completions of a shell
     #[command(
         after_help = "Example:\n  spellbook completions bash > ~/.local/share/bash-completion/completions/spellbook"
@@ -398,6 +403,42 @@ pub struct DoctorArgs {
 /// `spellbook migrate`
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
+    /// Where data is kept.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// `spellbook agents`
+#[derive(Debug, Args)]
+pub struct AgentsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: AgentsCommand,
+}
+
+/// What to do with coding agents.
+#[derive(Debug, Subcommand)]
+pub enum AgentsCommand {
+    /// List them, with what is installed and what is off
+    List(AgentsListArgs),
+    /// Install some; each is checked against its hash
+    Install(AgentsInstallArgs),
+}
+
+/// `spellbook agents list`
+#[derive(Debug, Args)]
+pub struct AgentsListArgs {
+    /// Where data is kept.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// `spellbook agents install`
+#[derive(Debug, Args)]
+pub struct AgentsInstallArgs {
+    /// Their names
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
     /// Where data is kept.
     #[command(flatten)]
     pub data: DataArgs,

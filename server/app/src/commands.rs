@@ -1,5 +1,6 @@
 //! What each command does, one file a command.
 
+mod agents;
 mod cancel;
 mod completions;
 mod diff;
@@ -61,6 +62,7 @@ async fn dispatch(cli: Cli, ui: &Ui) -> Result<Exit, CommandError> {
         Command::Login(args) => login::run(&args, ui).await,
         Command::Doctor(args) => doctor::run(&args, &configuration(global)?, ui).await,
         Command::Migrate(args) => migrate::run(&args, &configuration(global)?, ui).await,
+        Command::Agents(args) => agents::run(&args, &configuration(global)?, ui).await,
         Command::Completions(args) => completions::run(&args),
         Command::GitHook(args) => git_hook::run(&args).await,
     }
