@@ -69,8 +69,22 @@ pub(crate) struct Stage {
     pub(crate) message: Option<String>,
     pub(crate) snapshot: Option<String>,
     pub(crate) cost: Money,
+    /// Not there with an older server.
+    #[serde(default)]
+    pub(crate) hosts: Vec<Host>,
     pub(crate) started_at: String,
     pub(crate) ended_at: String,
+}
+
+/// What passed between a stage's programs and one host.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Host {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) requests: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) refused: Option<String>,
 }
 
 /// Something that a run wants done.

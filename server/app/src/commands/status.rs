@@ -4,10 +4,12 @@ use domain::id::RunId;
 use domain::name::{Address, At};
 use serde_json::{Value as Json, json};
 
+use engine::report::size;
+
 use super::list::short;
 use super::run_remote::{effects, took};
 use crate::cli::{Global, StatusArgs, Target};
-use crate::client::answers::{DaemonDetail, Part, Repository, Run, RunDetail};
+use crate::client::answers::{DaemonDetail, Part, Repository, Run, RunDetail, Stage};
 use crate::client::{Client, understood};
 use crate::exit::{CommandError, Exit};
 use crate::output::{Tone, Ui};
@@ -145,7 +147,30 @@ async fn one_run(client: &Client, run: RunId, ui: &Ui) -> Result<(), CommandErro
         });
         ui.table(["STAGE", "STATUS", "TOOK", "COST", ""], rows)?;
     }
+    hosts(&stages, ui)?;
     effects(&wanted, ui)
+}
+
+/// The hosts that programs of the run asked for.
+fn hosts(stages: &[Stage], ui: &Ui) -> Result<(), CommandError> {
+    let asked = stages.iter().flat_map(|stage| stage.hosts.iter().map(move |host| (stage, host)));
+    let rows: Vec<_> = asked
+        .map(|(stage, host)| {
+            [
+                (Tone::Plain, format!("{}:{}", host.host, host.port)),
+                (Tone::Plain, stage.path.clone()),
+                (Tone::Plain, host.requests.to_string()),
+                (Tone::Plain, size(host.sent)),
+                (Tone::Plain, size(host.received)),
+                (Tone::Bad, host.refused.clone().unwrap_or_default()),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    ui.line("")?;
+    ui.table(["HOST", "STAGE", "ASKED", "OUT", "IN", "REFUSED"], rows)
 }
 
 fn last_runs(runs: Json, ui: &Ui) -> Result<(), CommandError> {
