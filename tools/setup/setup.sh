@@ -72,6 +72,33 @@ setup_model() {
     export SPELLBOOK_MODEL_PYTHON SPELLBOOK_MODEL_GGUF
 }
 
+# The coding agents that the tests run, by the program itself, so that its installer is tried too. Jails
+# belong to other users and must be able to pass through to them: nobody passes through root's home.
+setup_agents() {
+    if [ -z "${SPELLBOOK_AGENTS:-}" ]; then
+        if [ "$(id -u)" -eq 0 ]; then state=/var/lib; else state=${XDG_DATA_HOME:-$HOME/.local/share}; fi
+        SPELLBOOK_AGENTS=$state/spellbook/agents
+    fi
+    export SPELLBOOK_AGENTS
+    if ! has npm || ! has node; then
+        die "node 20 or newer with npm is needed: the tests run real coding agents, which npm brings"
+    fi
+    # shellcheck disable=SC2154,SC2086  # ./x sets both; one of them may be nothing
+    cargo build --quiet --workspace --bin spellbook $locked
+    # shellcheck disable=SC2154,SC2086  # ./x sets it; a list of words
+    missing=$("$target/debug/spellbook" agents list --json | node -e "$MISSING_AGENTS" $TESTED_AGENTS)
+    [ -n "$missing" ] || return 0
+    say "installing coding agents: $missing (some minutes, once)"
+    # shellcheck disable=SC2086  # a list of words
+    "$target/debug/spellbook" agents install $missing >/dev/null || die "the coding agents are not all there"
+}
+
+TESTED_AGENTS='claude-code codex gemini-cli opencode'
+MISSING_AGENTS='
+const states = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const there = new Set(states.filter((state) => state.directory).map((state) => state.name));
+console.log(process.argv.slice(1).filter((name) => !there.has(name)).join(" "));'
+
 setup_bench() {
     is_current bench bench/venv/bin/python || locked_step install_bench
     export SPELLBOOK_CHECK_JSONSCHEMA="$TOOLS/bench/venv/bin/check-jsonschema"

@@ -276,6 +276,17 @@ pub(crate) fn tools() -> PathBuf {
     set("SPELLBOOK_TOOLS").unwrap_or_else(|| data().join("spellbook/tools"))
 }
 
+/// Where coding agents are kept from one test to the next: jails, which belong to others, must be able to
+/// pass through to it, and nobody passes through root's home.
+pub(crate) fn agents() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let state = || {
+        let data = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")));
+        if rustix::process::geteuid().is_root() { PathBuf::from("/var/lib") } else { data.unwrap() }
+    };
+    set("SPELLBOOK_AGENTS").unwrap_or_else(|| state().join("spellbook/agents"))
+}
+
 /// Temporary directories are closed to others; jails belong to others.
 fn open_to_jails(directory: &Path) {
     use std::os::unix::fs::PermissionsExt;
