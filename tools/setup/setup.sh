@@ -72,6 +72,25 @@ setup_model() {
     export SPELLBOOK_MODEL_PYTHON SPELLBOOK_MODEL_GGUF
 }
 
+# Node 20 or newer with npm, below /usr where jails see it: coding agents ask for it. Debian 12 and Ubuntu
+# 24.04 have an older one, whose npm brings a newer one.
+NODE=24.21.0
+setup_node() {
+    packages=
+    { has node && has npm; } || packages="nodejs npm"
+    install_packages
+    major=$(node -p 'process.versions.node.split(".")[0]') || die "node does not start"
+    [ "$major" -lt 20 ] || return 0
+    root=
+    if [ "$(id -u)" -ne 0 ]; then
+        has sudo || die "root is needed once: npm install --global --prefix /usr/local node@$NODE"
+        root=sudo
+    fi
+    say "installing node $NODE below /usr/local (the machine's own is version $major)"
+    $root npm install --global --silent --prefix /usr/local "node@$NODE" || die "npm could not install node $NODE"
+    hash -r
+}
+
 # The coding agents that the tests run, by the program itself, so that its installer is tried too. Jails
 # belong to other users and must be able to pass through to them: nobody passes through root's home.
 setup_agents() {
@@ -80,9 +99,7 @@ setup_agents() {
         SPELLBOOK_AGENTS=$state/spellbook/agents
     fi
     export SPELLBOOK_AGENTS
-    if ! has npm || ! has node; then
-        die "node 20 or newer with npm is needed: the tests run real coding agents, which npm brings"
-    fi
+    setup_node
     # shellcheck disable=SC2154,SC2086  # ./x sets both; one of them may be nothing
     cargo build --quiet --workspace --bin spellbook $locked
     # shellcheck disable=SC2154,SC2086  # ./x sets it; a list of words
