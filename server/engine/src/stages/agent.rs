@@ -171,9 +171,11 @@ fn heard(ran: &mut Ran) -> Heard {
 /// Why the agent failed, in the words of whoever knows best: the jail, the proxy's count, the program.
 fn trouble(name: &str, ran: &Ran, heard: &Heard, most_calls: u32, at: &At<'_>) -> Option<Trouble> {
     if !matches!(ran.end, JailEnd::Exited(_)) {
-        return jail::trouble(&ran.end, &ran.stderr, at);
+        return ran.trouble(at);
     }
-    let Failure { code, message, .. } = heard.failure.clone()?;
+    let Some(Failure { code, message, .. }) = heard.failure.clone() else {
+        return ran.trouble(at).filter(|_| ran.work.is_none());
+    };
     let calls = ran.usage.calls.len();
     let spent = u32::try_from(calls).is_ok_and(|calls| calls >= most_calls);
     let failure = match code.as_str() {

@@ -5,7 +5,7 @@ use manifest::model::HybridStage;
 use ports::sandbox::JailEnd;
 
 use super::ask::{Asked, about, ask};
-use super::jail::{self, Ran};
+use super::jail::Ran;
 use super::script;
 use super::{At, Made, Trouble};
 
@@ -25,7 +25,7 @@ pub(super) async fn run(stage: &HybridStage, at: &At<'_>) -> Made {
         Ok(ran) => ran,
         Err(trouble) => return trouble.into(),
     };
-    let script_trouble = jail::trouble(&ran.end, &ran.stderr, at);
+    let script_trouble = ran.trouble(at);
     let mut made = match question(stage, &ran, at) {
         Ok(_) if ran.end == JailEnd::Cancelled => Made::default(),
         Ok(asked) => ask(&stage.question, asked, at).await,

@@ -53,8 +53,10 @@ pub(super) struct Ran {
     pub(super) stderr: Vec<u8>,
     pub(super) listener: Option<Box<dyn Listener>>,
     pub(super) usage: StageUsage,
-    /// What it left; nothing when it left more than may be kept.
+    /// What it left; nothing when that cannot be kept.
     pub(super) work: Option<Work>,
+    /// Why it cannot.
+    unkept: Option<Failure>,
 }
 
 /// Runs it and commits what it left, however it ended.
@@ -74,11 +76,10 @@ pub(super) async fn execute(plan: Plan, at: &At<'_>) -> Result<Ran, Trouble> {
     tell_hosts(&visited.hosts, at);
     let message = message(&report, &visited, &trailers, at);
     let keep = Keep { message: &message, max_bytes: execution.manifest.limits.disk };
-    let work = match execution.workspace.commit(execution.world, execution.run, desk, keep).await {
-        Ok(work) => Some(work),
-        // How the program ended says more than that its files are too many.
-        Err(_) if report.end != JailEnd::Exited(0) => None,
-        Err(failure) => return Err(failure.into()),
+    // Its calls are paid for, whatever becomes of its files.
+    let (work, unkept) = match execution.workspace.commit(execution.world, execution.run, desk, keep).await {
+        Ok(work) => (Some(work), None),
+        Err(failure) => (None, Some(failure)),
     };
     let usage = StageUsage {
         calls: visited.calls,
@@ -88,7 +89,15 @@ pub(super) async fn execute(plan: Plan, at: &At<'_>) -> Result<Ran, Trouble> {
         hosts: visited.hosts.into_iter().map(host).collect(),
     };
     let Heard { stdout, stderr, listener } = heard;
-    Ok(Ran { end: report.end, stdout, stderr, listener, usage, work })
+    Ok(Ran { end: report.end, stdout, stderr, listener, usage, work, unkept })
+}
+
+impl Ran {
+    /// What is wrong; nothing when the program exited with 0 and what it left is kept. How a program
+    /// ended says more than that its files are too many.
+    pub(super) fn trouble(&self, at: &At<'_>) -> Option<Trouble> {
+        trouble(&self.end, &self.stderr, at).or_else(|| self.unkept.clone().map(Trouble::from))
+    }
 }
 
 async fn jailed(plan: Plan, at: &At<'_>, desk: &Desk) -> Result<(JailReport, Heard), Trouble> {
@@ -262,7 +271,7 @@ impl Captured {
 }
 
 /// What is wrong with how a jail ended; nothing when the program exited with 0.
-pub(super) fn trouble(end: &JailEnd, stderr: &[u8], at: &At<'_>) -> Option<Trouble> {
+fn trouble(end: &JailEnd, stderr: &[u8], at: &At<'_>) -> Option<Trouble> {
     let limits = &at.run.manifest.limits;
     let (code, message) = match end {
         JailEnd::Exited(0) => return None,

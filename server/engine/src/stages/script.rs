@@ -26,7 +26,7 @@ pub(super) async fn run(stage: &ScriptStage, at: &At<'_>) -> Made {
         Ok(done) => done,
         Err(trouble) => return trouble.into(),
     };
-    let trouble = jail::trouble(&ran.end, &ran.stderr, at);
+    let trouble = ran.trouble(at);
     let value = value(stage.schema.as_ref(), &ran.stdout, taint);
     let (result, trouble) = match (value, trouble) {
         (Ok(value), trouble) => (Some(value), trouble),
@@ -75,9 +75,13 @@ fn visit(at: &At<'_>) -> Option<Arc<dyn Visit>> {
     Some(at.run.world.proxy.admit(guest))
 }
 
-/// Who could have written what a script makes: whoever wrote anything that it was given.
+/// Who could have written what a script makes: whoever wrote anything that it was given, and anybody
+/// when it may read what others serve.
 fn taint(stage: &ScriptStage, at: &At<'_>) -> Result<Taint, Trouble> {
     let mut taint = at.context.taint();
+    if !at.run.manifest.permissions.hosts().is_empty() {
+        taint = taint.with(Taint::External);
+    }
     for template in stage.env.values().chain(&stage.input).chain(&stage.working_directory) {
         taint = taint.with(template.evaluate(at.context)?.taint);
     }

@@ -130,6 +130,16 @@ async fn what_an_agent_does_not_do_is_said() {
 }
 
 #[tokio::test]
+async fn what_was_spent_is_recorded_also_when_the_work_cannot_be_kept() {
+    let much = format!("put much {}\nsay done", "x".repeat(100_000));
+    let limited = format!("\n  limits: {{ disk: 64KiB }}{}", stage("", &much));
+    let house = House::visiting(&[("test", &limited)], proxy(2)).await;
+    let ended = house.ended("test", &json!({})).await;
+    assert!(ended.outcome().starts_with("failed: Fix: the workspace cannot be"), "{ended}");
+    assert_eq!(fix(&ended).usage.cost(), NanoUsd::from_nanos(20_000_000));
+}
+
+#[tokio::test]
 async fn an_agent_with_a_schema_says_json() {
     let schema = "\n      schema: { type: object, required: [ok] }";
     let (_, ended) = works(schema, r#"say {"ok": true}"#, 0).await;
@@ -186,11 +196,14 @@ async fn a_script_reaches_the_hosts_of_its_daemon() {
     let house = House::visiting(&[("closed", scripts), ("open", &open)], proxy(1)).await;
     let ended = house.ended("closed", &json!({})).await;
     assert_eq!(ended.output("Fetch"), "nothing");
+    let taint = |ended: &Ended| fix(ended).output.as_ref().unwrap().value.taint;
+    assert_eq!(taint(&ended), domain::value::Taint::Trusted);
     assert!(house.proxy.guests().is_empty());
     assert!(house.sandbox.jails().iter().all(|jail| matches!(jail.network, ports::sandbox::Network::None)));
 
     let ended = house.ended("open", &json!({})).await;
     assert_eq!(ended.output("Fetch"), "http://127.0.0.1:8080");
+    assert_eq!(taint(&ended), domain::value::Taint::External, "it may read what others serve");
     let guests = house.proxy.guests();
     assert_eq!(guests.len(), 2);
     for (guest, record) in guests.iter().zip(&ended.journal) {
