@@ -16,6 +16,7 @@ use engine::work::{self, WorkOutcome};
 use engine::{World, intake};
 use ports::sandbox::{JailEnd, JailSpec, Network, Sandbox};
 use ports::source::{Moved, SnapshotSpec};
+use ports::store::Topic;
 use sandbox::{Config as JailConfig, Jails};
 use spellbook::config::Config;
 use spellbook::tools::{self, Tools};
@@ -29,6 +30,8 @@ use crate::figure::{Figure, Goal, median};
 const PAIRS: usize = 60;
 /// Runs at once, as many as the machines that the goals are meant for have processors.
 const PARALLEL: usize = 2;
+/// How long a lane waits for word of its run.
+const GLANCE: Duration = Duration::from_millis(2);
 /// Runs of each kind when all processors are busy.
 const SATURATED: usize = 120;
 
@@ -132,10 +135,13 @@ async fn run(world: &Arc<World>, slot: usize) -> anyhow::Result<Duration> {
     let started = intake::start(world, start).await?;
     let worker = WorkerId::new(world.clock.unique());
     let stop = CancellationToken::new();
+    let mut hints = world.store.wakeups(Topic::Runs);
     loop {
+        hints.mark_unchanged();
         match work::next(world, worker, &stop).await? {
             WorkOutcome::Worked { .. } => {}
-            WorkOutcome::Idle { .. } => tokio::task::yield_now().await,
+            // The other lane has it.
+            WorkOutcome::Idle { .. } => drop(tokio::time::timeout(GLANCE, hints.changed()).await),
         }
         let run = world.store.run_get(started.run).await?.context("the run is gone")?;
         if run.state.status().is_final() {
