@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use domain::purse::Purse;
-use domain::stage::ModelUsage;
+use domain::stage::{HostUsage, ModelUsage};
 use secrecy::SecretString;
 
 use crate::sandbox::Door;
@@ -50,22 +50,5 @@ pub struct VisitReport {
     /// Every call of a model, failed ones too.
     pub calls: Vec<ModelUsage>,
     /// Every host that was reached or asked for, in the order of the first time.
-    pub hosts: Vec<HostTraffic>,
-}
-
-/// What passed between a jail and one host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostTraffic {
-    /// Its name as the program wrote it, in lower case.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// Requests and tunnels, refused ones too.
-    pub requests: u64,
-    /// Bytes towards it.
-    pub sent: u64,
-    /// Bytes from it.
-    pub received: u64,
-    /// Why it was refused, the last time that it was.
-    pub refused: Option<String>,
+    pub hosts: Vec<HostUsage>,
 }

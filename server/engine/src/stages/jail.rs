@@ -10,7 +10,7 @@ use domain::run::Failure;
 use domain::stage::{HostUsage, ModelUsage, StageUsage, Tokens};
 use ports::Retry;
 use ports::agents::Listener;
-use ports::proxy::{HostTraffic, Visit, VisitReport};
+use ports::proxy::{Visit, VisitReport};
 use ports::sandbox::{DOOR, Door, JailEnd, JailReport, JailSpec, Network, OutputChunk, SandboxError, Stream};
 use ports::store::logs::LineSource;
 use tokio::sync::mpsc;
@@ -86,7 +86,7 @@ pub(super) async fn execute(plan: Plan, at: &At<'_>) -> Result<Ran, Trouble> {
         cpu_micros: u64::try_from(report.cpu.as_micros()).unwrap_or(u64::MAX),
         memory_peak: report.memory_peak,
         sandbox: Some(report.policy),
-        hosts: visited.hosts.into_iter().map(host).collect(),
+        hosts: visited.hosts,
     };
     let Heard { stdout, stderr, listener } = heard;
     Ok(Ran { end: report.end, stdout, stderr, listener, usage, work, unkept })
@@ -168,13 +168,8 @@ pub(super) fn inside(text: &str) -> Result<PathBuf, Failure> {
     }
 }
 
-fn host(traffic: HostTraffic) -> HostUsage {
-    let HostTraffic { host, port, requests, sent, received, refused } = traffic;
-    HostUsage { host, port, requests, sent, received, refused }
-}
-
-fn tell_hosts(hosts: &[HostTraffic], at: &At<'_>) {
-    for HostTraffic { host, port, requests, sent, received, refused } in hosts {
+fn tell_hosts(hosts: &[HostUsage], at: &At<'_>) {
+    for HostUsage { host, port, requests, sent, received, refused } in hosts {
         let times = if *requests == 1 { "once".to_owned() } else { format!("{requests} times") };
         at.note(match refused {
             None => format!("asked {host}:{port} {times}: {} out, {} in", size(*sent), size(*received)),

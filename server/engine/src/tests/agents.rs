@@ -1,8 +1,8 @@
 //! Coding agents, and what programs of a daemon reach through the door of their jail.
 
 use domain::money::NanoUsd;
-use domain::stage::{ModelUsage, StageRecord, Tokens};
-use ports::proxy::{Guest, HostTraffic, VisitReport};
+use domain::stage::{HostUsage, ModelUsage, StageRecord, Tokens};
+use ports::proxy::{Guest, VisitReport};
 use ports::source::{Source, View};
 use serde_json::json;
 use testkit::ScriptedProxy;
@@ -29,9 +29,9 @@ fn proxy(calls: usize) -> ScriptedProxy {
     })
 }
 
-fn traffic(host: &str) -> HostTraffic {
+fn traffic(host: &str) -> HostUsage {
     let (host, refused) = (host.to_owned(), Some("it is not allowed".to_owned()));
-    HostTraffic { host, port: 443, requests: 2, sent: 1, received: 2_048, refused }
+    HostUsage { host, port: 443, requests: 2, sent: 1, received: 2_048, refused }
 }
 
 /// One stage, with the script of what the agent does as its task.

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::stage::ModelUsage;
-use ports::proxy::{HostTraffic, VisitReport};
+use domain::stage::{HostUsage, ModelUsage};
+use ports::proxy::VisitReport;
 
 use super::meter::Meter;
 use crate::ledger::{Bill, Charge};
@@ -191,8 +191,8 @@ impl Host {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
     }
 
-    fn report(&self) -> HostTraffic {
-        HostTraffic {
+    fn report(&self) -> HostUsage {
+        HostUsage {
             host: self.name.clone(),
             port: self.port,
             requests: self.requests.load(Ordering::Relaxed),

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ports::proxy::{Guest, HostTraffic};
+use domain::stage::HostUsage;
+use ports::proxy::Guest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -70,14 +71,8 @@ async fn a_tunnel_carries_bytes_both_ways() {
     far.write_all(b"bye").await.unwrap();
     let read = near.read(&mut buffer).await.unwrap();
     assert_eq!(&buffer[..read], b"bye");
-    let traffic = HostTraffic {
-        host: "echo.example".to_owned(),
-        port,
-        requests: 1,
-        sent: 8,
-        received: 8,
-        refused: None,
-    };
+    let traffic =
+        HostUsage { host: "echo.example".to_owned(), port, requests: 1, sent: 8, received: 8, refused: None };
     let report = jail.visit.end();
     assert_eq!((report.hosts, asked.load(Ordering::SeqCst)), (vec![traffic], 1));
     // The end of the visit is the end of the tunnel, at both ends.
@@ -108,7 +103,7 @@ async fn plain_http_is_passed_on() {
     }
     assert_eq!((head.matches("\r\nhost: ").count(), &request.body[..]), (1, &b"{}"[..]));
     let hosts = jail.visit.end().hosts;
-    let expect = HostTraffic {
+    let expect = HostUsage {
         host: "a.example.com".to_owned(),
         port,
         requests: 1,
