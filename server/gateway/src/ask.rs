@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::run::Failure;
 use ports::Retry;
-use ports::models::Question;
+use ports::models::{Message, Question, ToolCall};
 use rand::RngExt;
 use serde_json::Value;
 use tokio::time::sleep;
@@ -13,7 +13,7 @@ use crate::budget::Paid;
 use crate::call::{self, Tools};
 use crate::class::{Class, Fault, Next, Same};
 use crate::config::RetryConfig;
-use crate::dialect::{Draft, Prompt, Stop, Turn};
+use crate::dialect::{Draft, Prompt, Stop};
 use crate::gateway::Target;
 use crate::ledger::Ledger;
 use crate::pieces::Pieces;
@@ -45,6 +45,15 @@ impl NoAnswer {
 pub(crate) struct Given {
     pub(crate) text: String,
     pub(crate) json: Option<Value>,
+    pub(crate) wants: Vec<ToolCall>,
+    pub(crate) target: String,
+}
+
+impl Given {
+    fn new(target: &Target, draft: Draft, json: Option<Value>) -> Self {
+        let wants = draft.calls.into_iter().map(ToolCall::from).collect();
+        Self { text: draft.text, json, wants, target: target.requested.clone() }
+    }
 }
 
 impl Asker {
@@ -61,19 +70,24 @@ impl Asker {
     ) -> Result<Given, NoAnswer> {
         let mut prompt = Prompt {
             system: question.system.clone(),
-            turns: vec![Turn { role: "user", text: question.prompt.clone() }],
+            messages: question.messages.clone(),
+            tools: question.tools.clone(),
             shape: question.schema.as_ref().map(Shape::of),
             max_tokens: question.max_tokens,
             temperature: question.temperature,
         };
         let mut paid = Paid { purse: &question.purse, ledger };
         let (draft, at) = self.draft(targets, &prompt, &mut paid, pieces).await?;
-        let Some(shape) = prompt.shape.clone() else { return Ok(Given { text: draft.text, json: None }) };
+        let target = &targets[at];
+        let shape = match prompt.shape.clone() {
+            Some(shape) if draft.calls.is_empty() => shape,
+            // Who calls a tool has not answered yet.
+            Some(_) | None => return Ok(Given::new(target, draft, None)),
+        };
         let problems = match shape.read(&draft.text, &self.check) {
-            Ok(json) => return Ok(Given { text: draft.text, json: Some(json) }),
+            Ok(json) => return Ok(Given::new(target, draft, Some(json))),
             Err(problems) => problems,
         };
-        let target = &targets[at];
         // A longer answer would be cut off again.
         if draft.stop == Some(Stop::Length) {
             let why = format!("{target}: the answer was cut off at the limit of tokens; raise `max_tokens`");
@@ -81,11 +95,14 @@ impl Asker {
         }
         tracing::info!(model = %target, model.problems = problems.len(), "model {target} is asked to mend its answer");
         pieces.restart("the answer did not fit its schema; it is being mended");
-        prompt.turns.push(Turn { role: "assistant", text: quote(&draft.text) });
-        prompt.turns.push(Turn { role: "user", text: shape.repair(&problems) });
+        prompt.messages.push(Message::Assistant { text: quote(&draft.text), calls: Vec::new() });
+        prompt.messages.push(Message::User(shape.repair(&problems)));
         let (draft, _) = self.draft(&targets[at..=at], &prompt, &mut paid, pieces).await?;
+        if !draft.calls.is_empty() {
+            return Ok(Given::new(target, draft, None));
+        }
         match shape.read(&draft.text, &self.check) {
-            Ok(json) => Ok(Given { text: draft.text, json: Some(json) }),
+            Ok(json) => Ok(Given::new(target, draft, Some(json))),
             Err(problems) => Err(unmended(target, &problems)),
         }
     }
@@ -103,6 +120,10 @@ impl Asker {
         let mut left = self.retry.attempts.max(1);
         for (at, target) in targets.iter().enumerate() {
             if target.reads_no_more_than(too_small) {
+                continue;
+            }
+            if !prompt.tools.is_empty() && !target.facts.calls_tools() {
+                faults.push((target, Fault::new(Class::Capability, "is not asked: it cannot call tools")));
                 continue;
             }
             let mut repeated = 0;

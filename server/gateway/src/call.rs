@@ -164,7 +164,7 @@ fn finished(draft: &Draft) -> Result<(), Fault> {
     match draft.stop {
         Some(Stop::Refusal) => Err(Fault::new(Class::Content, "refused to answer")),
         Some(Stop::End | Stop::Length) => Ok(()),
-        None if draft.done && !draft.text.is_empty() => Ok(()),
+        None if draft.done && draft.written() > 0 => Ok(()),
         None => Err(broken("its answer broke off before its end")),
     }
 }

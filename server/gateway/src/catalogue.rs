@@ -88,6 +88,11 @@ impl Facts {
         self.capabilities.contains(&capability)
     }
 
+    /// Whether it may be sent tools. One that is not listed may: it says so itself when it cannot.
+    pub(crate) fn calls_tools(&self) -> bool {
+        self.has(Capability::Tools) || self.source == "unlisted"
+    }
+
     /// Whether it may be sent a schema. One that is not listed may: most servers take it.
     pub(crate) fn takes_schema(&self) -> bool {
         self.has(Capability::Json) || self.source == "unlisted"

@@ -4,6 +4,7 @@ pub(crate) mod anthropic;
 pub(crate) mod openai;
 
 use domain::stage::Tokens;
+use ports::models::{Message, Tool, ToolCall};
 use serde_json::Value;
 
 use crate::class::{Class, Complaint, Fault, classify_in_stream};
@@ -55,33 +56,60 @@ impl Spoken {
 #[derive(Debug, Clone)]
 pub(crate) struct Prompt {
     pub(crate) system: Option<String>,
-    pub(crate) turns: Vec<Turn>,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) tools: Vec<Tool>,
     pub(crate) shape: Option<Shape>,
     pub(crate) max_tokens: Option<u32>,
     pub(crate) temperature: Option<f64>,
 }
 
-/// One side's words.
-#[derive(Debug, Clone)]
-pub(crate) struct Turn {
-    /// `user` or `assistant`: the word is the same in both dialects.
-    pub(crate) role: &'static str,
-    pub(crate) text: String,
-}
-
 impl Prompt {
     /// Its size for an estimate of tokens, bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let turns: usize = self.turns.iter().map(|turn| turn.text.len()).sum();
-        turns + self.system.as_ref().map_or(0, String::len) + self.shape.as_ref().map_or(0, Shape::bytes)
+        let said: usize = self.messages.iter().map(spoken_bytes).sum();
+        let tools = self.tools.iter();
+        let tools: usize = tools
+            .map(|tool| tool.name.len() + tool.description.len() + tool.parameters.to_string().len())
+            .sum();
+        let system = self.system.as_ref().map_or(0, String::len);
+        said + tools + system + self.shape.as_ref().map_or(0, Shape::bytes)
     }
+
+    /// Whether it will be asked again with more at its end, so that a provider does well to keep it.
+    fn goes_on(&self) -> bool {
+        !self.tools.is_empty()
+    }
+}
+
+fn spoken_bytes(message: &Message) -> usize {
+    match message {
+        Message::User(text) => text.len(),
+        Message::Assistant { text, calls } => {
+            text.len() + calls.iter().map(|call| call.name.len() + call.arguments.len()).sum::<usize>()
+        }
+        Message::Results(results) => results.iter().map(|result| result.text.len()).sum(),
+    }
+}
+
+/// Names for the calls of a conversation, in order. A provider gave them others; but these are taken by
+/// every provider (Mistral wants nine letters and digits), also when another one has gone on with it.
+fn call_names() -> impl Iterator<Item = String> {
+    (1_u32..).map(|number| format!("call{number:05}"))
+}
+
+/// The arguments of a call as an object; a model may have written anything.
+fn arguments(call: &ToolCall) -> Value {
+    let parsed = serde_json::from_str(&call.arguments).ok().filter(Value::is_object);
+    parsed.unwrap_or_else(|| Value::Object(serde_json::Map::new()))
 }
 
 /// What has come of an answer so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Draft {
-    /// The text, or the arguments of the call that was asked for.
+    /// The text, or the answer that was asked for as a call.
     pub(crate) text: String,
+    /// The tools that are called.
+    pub(crate) calls: Vec<Called>,
     /// What was used so far, as the provider says.
     pub(crate) tokens: Option<Tokens>,
     /// Which model says that it answers.
@@ -92,8 +120,31 @@ pub(crate) struct Draft {
     pub(crate) done: bool,
     /// Anthropic: whether the block that is being read is one of ours.
     block: anthropic::Block,
-    /// Anthropic: whether a call of the tool has begun; text around it does not count then.
-    called: bool,
+    /// Anthropic: whether the answer has begun as a call; text around it does not count then.
+    answered: bool,
+}
+
+/// A call as it comes, in pieces.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Called {
+    name: String,
+    arguments: String,
+    opaque: Option<Value>,
+    /// How the provider tells it from others.
+    id: String,
+    place: u64,
+}
+
+/// The most calls in one answer.
+const CALLS_MAX: usize = 128;
+
+impl From<Called> for ToolCall {
+    fn from(called: Called) -> Self {
+        let Called { name, arguments, opaque, .. } = called;
+        // What takes nothing is often called with nothing at all.
+        let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
+        Self { name, arguments, opaque }
+    }
 }
 
 /// Why a model stopped.
@@ -108,18 +159,50 @@ pub(crate) enum Stop {
 }
 
 impl Draft {
-    /// Adds text; says how much was added.
+    /// Adds text.
     ///
     /// # Errors
     /// When the answer is longer than [`ANSWER_MAX`].
     fn add(&mut self, text: &str) -> Result<(), Fault> {
-        if self.text.len() + text.len() > ANSWER_MAX {
-            return Err(Fault::new(
-                Class::Request,
-                format!("its answer is longer than {} MiB", ANSWER_MAX >> 20),
-            ));
-        }
+        self.room(text)?;
         self.text.push_str(text);
+        Ok(())
+    }
+
+    /// Begins a call.
+    ///
+    /// # Errors
+    /// When there are too many.
+    fn call(&mut self, called: Called) -> Result<(), Fault> {
+        if self.calls.len() >= CALLS_MAX {
+            return Err(Fault::new(Class::Request, format!("calls more than {CALLS_MAX} tools at once")));
+        }
+        self.calls.push(called);
+        Ok(())
+    }
+
+    /// Adds arguments to a call.
+    ///
+    /// # Errors
+    /// When the answer is longer than [`ANSWER_MAX`].
+    fn argue(&mut self, at: usize, text: &str) -> Result<(), Fault> {
+        self.room(text)?;
+        if let Some(called) = self.calls.get_mut(at) {
+            called.arguments.push_str(text);
+        }
+        Ok(())
+    }
+
+    /// What has been written, bytes.
+    pub(crate) fn written(&self) -> usize {
+        self.text.len() + self.calls.iter().map(|call| call.name.len() + call.arguments.len()).sum::<usize>()
+    }
+
+    fn room(&self, text: &str) -> Result<(), Fault> {
+        if self.written() + text.len() > ANSWER_MAX {
+            let why = format!("its answer is longer than {} MiB", ANSWER_MAX >> 20);
+            return Err(Fault::new(Class::Request, why));
+        }
         Ok(())
     }
 
@@ -187,8 +270,10 @@ mod tests {
     use crate::sse::Parser;
     use proptest::prelude::*;
 
-    const STREAMS: [(Spoken, &str); 3] = [
+    const STREAMS: [(Spoken, &str); 5] = [
         (Spoken::Chat, include_str!("tests/wire/openai_text.sse")),
+        (Spoken::Chat, include_str!("tests/wire/openai_calls.sse")),
+        (Spoken::Messages, include_str!("tests/wire/anthropic_calls.sse")),
         (Spoken::Messages, include_str!("tests/wire/anthropic_text.sse")),
         (Spoken::Messages, include_str!("tests/wire/anthropic_tool.sse")),
     ];

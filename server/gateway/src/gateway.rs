@@ -11,7 +11,7 @@ use ports::models::{Answer, ModelError, Models, Question};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::ask::{Asker, NoAnswer};
+use crate::ask::{Asker, Given, NoAnswer};
 use crate::call::Tools;
 use crate::catalogue::{Catalogue, Facts};
 use crate::class::Class;
@@ -281,7 +281,10 @@ impl Models for Gateway {
         };
         let calls = ledger.into_calls();
         match result {
-            Ok(given) => Ok(Answer { text: given.text, json: given.json, calls }),
+            Ok(given) => {
+                let Given { text, json, wants, target } = given;
+                Ok(Answer { text, wants, target, json, calls })
+            }
             Err(none) => Err(ModelError { failure: none.failure, calls, retry: none.retry }),
         }
     }

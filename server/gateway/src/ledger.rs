@@ -97,9 +97,10 @@ impl Drop for Ledger {
 
 impl Call {
     fn settle(self) -> Option<ModelUsage> {
-        let Draft { text, tokens, served, stop, done, .. } = self.draft;
+        let written = self.draft.written();
+        let Draft { tokens, served, stop, done, .. } = self.draft;
         let complete = stop.is_some() || done;
-        self.bill.settle(Said { used: tokens.map(Used::from), complete, written: text.len(), served })
+        self.bill.settle(Said { used: tokens.map(Used::from), complete, written, served })
     }
 }
 

@@ -5,6 +5,7 @@ mod faults;
 mod formats;
 pub(crate) mod mock;
 mod proxy;
+mod tools;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use domain::money::NanoUsd;
 use domain::purse::Purse;
 use domain::time::Timestamp;
-use ports::models::{Answer, ModelError, Models, Question};
+use ports::models::{Answer, Message, ModelError, Models, Question};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use testkit::FixedClock;
@@ -106,7 +107,8 @@ pub(crate) fn question(target: &str) -> Question {
     Question {
         targets: vec![target.to_owned()],
         system: Some("You greet.".to_owned()),
-        prompt: "Greet the world.".to_owned(),
+        messages: vec![Message::User("Greet the world.".to_owned())],
+        tools: Vec::new(),
         schema: None,
         max_tokens: Some(100),
         temperature: Some(0.5),

@@ -13,8 +13,11 @@ pub trait Models: std::fmt::Debug + Send + Sync {
     /// Asks one question and waits for the whole answer. Pieces of it are sent to `pieces` as they
     /// come; a receiver that is slow or gone does not matter.
     ///
-    /// With a `schema` the answer is valid JSON of that schema: it is checked, the model is asked to
-    /// mend it once, and after that it is an error.
+    /// With `tools` the answer may be that the model calls some of them: whoever asked does what it
+    /// wants and asks again, with the answer and the results added to the messages.
+    ///
+    /// With a `schema` the answer is valid JSON of that schema, unless it calls tools: it is checked,
+    /// the model is asked to mend it once, and after that it is an error.
     ///
     /// # Errors
     /// With what was used all the same: a failed call may cost money.
@@ -36,8 +39,10 @@ pub struct Question {
     pub targets: Vec<String>,
     /// What the model is told before.
     pub system: Option<String>,
-    /// What it is asked.
-    pub prompt: String,
+    /// What was said so far; the last word is not the model's.
+    pub messages: Vec<Message>,
+    /// What it may call before it answers.
+    pub tools: Vec<Tool>,
     /// What the answer must look like: a JSON Schema.
     pub schema: Option<serde_json::Value>,
     /// The longest answer, tokens.
@@ -49,11 +54,62 @@ pub struct Question {
     pub purse: Purse,
 }
 
+/// Something that was said.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message {
+    /// To the model.
+    User(String),
+    /// By the model.
+    Assistant {
+        /// Its words.
+        text: String,
+        /// The tools that it called.
+        calls: Vec<ToolCall>,
+    },
+    /// What came of the calls of the message before, in their order.
+    Results(Vec<ToolResult>),
+}
+
+/// Something that a model may call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tool {
+    /// Its name: letters, digits, `_` and `-`.
+    pub name: String,
+    /// When to call it, and what comes of it.
+    pub description: String,
+    /// What it is called with: a JSON Schema of an object.
+    pub parameters: serde_json::Value,
+}
+
+/// A call that a model makes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
+    /// Which tool.
+    pub name: String,
+    /// What it is called with. It should be a JSON object of the tool's schema; models err.
+    pub arguments: String,
+    /// What the provider wants to see again with the call; nobody else understands it.
+    pub opaque: Option<serde_json::Value>,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolResult {
+    /// In words for the model.
+    pub text: String,
+    /// Whether it could not be done.
+    pub failed: bool,
+}
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// As the model wrote it.
     pub text: String,
+    /// The tools that it calls; empty when this is its last word.
+    pub wants: Vec<ToolCall>,
+    /// Which of the question's targets answered.
+    pub target: String,
     /// Parsed and checked, when there was a schema.
     pub json: Option<serde_json::Value>,
     /// Every call that was made, failed ones and repairs too.

@@ -3,7 +3,7 @@
 use domain::stage::StageUsage;
 use domain::value::{Taint, Value};
 use manifest::model::PromptStage;
-use ports::models::{ModelError, Question};
+use ports::models::{Answer, Message, ModelError, Question};
 use ports::store::logs::LineSource;
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
@@ -27,16 +27,14 @@ pub(super) async fn ask(stage: &PromptStage, asked: Asked, at: &At<'_>) -> Made 
     let question = Question {
         targets: targets(&stage.agent, at),
         system: asked.system,
-        prompt: asked.prompt,
+        messages: vec![Message::User(asked.prompt)],
+        tools: Vec::new(),
         schema: stage.schema.clone(),
         max_tokens: stage.max_tokens,
         temperature: stage.temperature,
         purse: at.run.purse.clone(),
     };
-    let (sender, receiver) = mpsc::channel(WAITING);
-    let asking = at.run.world.models.ask(question, sender, at.cancel.clone());
-    let (answer, ()) = tokio::join!(asking, log(at, receiver));
-    match answer {
+    match aloud(question, at).await {
         Ok(answer) => {
             let json = answer.json.unwrap_or_else(|| Json::from(answer.text.trim()));
             Made::value(Value { json, taint: Taint::External }).using(usage(answer.calls))
@@ -47,8 +45,16 @@ pub(super) async fn ask(stage: &PromptStage, asked: Asked, at: &At<'_>) -> Made 
     }
 }
 
+/// Asks, with the answer in the log as it comes.
+pub(super) async fn aloud(question: Question, at: &At<'_>) -> Result<Answer, ModelError> {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let asking = at.run.world.models.ask(question, sender, at.cancel.clone());
+    let (answer, ()) = tokio::join!(asking, log(at, receiver));
+    answer
+}
+
 /// The models that a name stands for: the daemon's own names first.
-fn targets(agent: &str, at: &At<'_>) -> Vec<String> {
+pub(super) fn targets(agent: &str, at: &At<'_>) -> Vec<String> {
     alias(agent, at).unwrap_or_else(|| vec![agent.to_owned()])
 }
 

@@ -3,9 +3,10 @@
 //! Written after Anthropic's API reference ("Messages", "Streaming messages", "Errors").
 
 use domain::stage::Tokens;
+use ports::models::{Message, Tool};
 use serde_json::{Value, json};
 
-use super::{Draft, Prompt, Stop, UNSAID_MAX, count};
+use super::{Called, Draft, Prompt, Stop, UNSAID_MAX, arguments, call_names, count};
 use crate::catalogue::{Capability, Facts};
 use crate::class::Fault;
 
@@ -20,7 +21,9 @@ pub(crate) enum Block {
     Other,
     /// Text.
     Text,
-    /// The arguments of the tool.
+    /// The answer, as the arguments of a tool.
+    Answer,
+    /// A call of another tool.
     Call,
 }
 
@@ -28,22 +31,29 @@ pub(crate) enum Block {
 pub(crate) fn body(facts: &Facts, prompt: &Prompt) -> Value {
     // The dialect insists on a limit.
     let limit = prompt.max_tokens.map_or(UNSAID_MAX, u64::from);
-    let turns: Vec<Value> =
-        prompt.turns.iter().map(|turn| json!({ "role": turn.role, "content": turn.text })).collect();
-    let mut body = json!({ "model": facts.id, "max_tokens": limit, "messages": turns, "stream": true });
+    let mut body =
+        json!({ "model": facts.id, "max_tokens": limit, "messages": messages(prompt), "stream": true });
     let mut system: Vec<&str> = prompt.system.as_deref().into_iter().collect();
+    let mut tools: Vec<Value> = prompt.tools.iter().map(tool).collect();
     if let Some(shape) = &prompt.shape {
         let description = "Gives the answer. Call it once, with the whole answer.";
-        body["tools"] = json!([{ "name": TOOL, "description": description, "input_schema": shape.schema }]);
+        tools.push(json!({ "name": TOOL, "description": description, "input_schema": shape.schema }));
         if facts.has(Capability::NoForcedTool) {
-            system.push("Answer only by calling the tool `answer`, once, with the whole answer.");
-            body["tool_choice"] = json!({ "type": "auto", "disable_parallel_tool_use": true });
-        } else {
-            body["tool_choice"] = json!({ "type": "tool", "name": TOOL, "disable_parallel_tool_use": true });
+            system.push(match prompt.tools.is_empty() {
+                true => "Answer only by calling the tool `answer`, once, with the whole answer.",
+                false => "When you are done, answer only by calling the tool `answer`, once, with the whole answer.",
+            });
         }
+        body["tool_choice"] = choice(facts, prompt);
+    }
+    if !tools.is_empty() {
+        body["tools"] = tools.into();
     }
     if !system.is_empty() {
         body["system"] = system.join("\n\n").into();
+    }
+    if prompt.goes_on() {
+        keep(&mut body);
     }
     // Here it ends at 1; the question's goes to 2.
     if let Some(temperature) = prompt.temperature
@@ -52,6 +62,67 @@ pub(crate) fn body(facts: &Facts, prompt: &Prompt) -> Value {
         body["temperature"] = temperature.clamp(0.0, 1.0).into();
     }
     body
+}
+
+fn tool(tool: &Tool) -> Value {
+    json!({ "name": tool.name, "description": tool.description, "input_schema": tool.parameters })
+}
+
+/// How a model is held to answering by its tool.
+fn choice(facts: &Facts, prompt: &Prompt) -> Value {
+    match (prompt.tools.is_empty(), facts.has(Capability::NoForcedTool)) {
+        (true, false) => json!({ "type": "tool", "name": TOOL, "disable_parallel_tool_use": true }),
+        (true, true) => json!({ "type": "auto", "disable_parallel_tool_use": true }),
+        (false, false) => json!({ "type": "any" }),
+        (false, true) => json!({ "type": "auto" }),
+    }
+}
+
+fn messages(prompt: &Prompt) -> Vec<Value> {
+    let (mut names, mut open) = (call_names(), Vec::new());
+    let written = prompt.messages.iter().map(|message| match message {
+        Message::User(text) => json!({ "role": "user", "content": text }),
+        Message::Assistant { text, calls } if calls.is_empty() => {
+            json!({ "role": "assistant", "content": text })
+        }
+        Message::Assistant { text, calls } => {
+            open = names.by_ref().take(calls.len()).collect();
+            // It refuses a text that is empty.
+            let words = Some(text).filter(|text| !text.trim().is_empty());
+            let words = words.map(|text| json!({ "type": "text", "text": text }));
+            let calls = calls.iter().zip(&open).map(
+                |(call, id)| json!({ "type": "tool_use", "id": id, "name": call.name, "input": arguments(call) }),
+            );
+            json!({ "role": "assistant", "content": words.into_iter().chain(calls).collect::<Vec<_>>() })
+        }
+        Message::Results(results) => {
+            let results = results.iter().zip(&open).map(|(result, id)| {
+                json!({ "type": "tool_result", "tool_use_id": id, "content": result.text, "is_error": result.failed })
+            });
+            json!({ "role": "user", "content": results.collect::<Vec<_>>() })
+        }
+    });
+    written.collect()
+}
+
+/// Marks the end of what does not change, and of what was said so far: the next question begins with the
+/// same ("Prompt caching").
+fn keep(body: &mut Value) {
+    let mark = json!({ "type": "ephemeral" });
+    if let Some(text) = body["system"].as_str() {
+        body["system"] = json!([{ "type": "text", "text": text, "cache_control": mark }]);
+    } else if let Some(last) = body["tools"].as_array_mut().and_then(|tools| tools.last_mut()) {
+        last["cache_control"] = mark.clone();
+    }
+    let Some(last) = body["messages"].as_array_mut().and_then(|messages| messages.last_mut()) else { return };
+    match &mut last["content"] {
+        Value::Array(blocks) => {
+            if let Some(block) = blocks.last_mut() {
+                block["cache_control"] = mark;
+            }
+        }
+        content => *content = json!([{ "type": "text", "text": content, "cache_control": mark }]),
+    }
 }
 
 /// Reads an event of a stream. Kinds that are not known are ignored, as the reference asks.
@@ -65,12 +136,18 @@ pub(crate) fn read_event(event: &Value, draft: &mut Draft) -> Result<(), Fault> 
         "content_block_start" => begin_block(&event["content_block"], draft)?,
         "content_block_delta" => {
             let delta = &event["delta"];
-            let piece = match (draft.block, delta["type"].as_str().unwrap_or_default()) {
-                (Block::Text, "text_delta") if !draft.called => delta["text"].as_str(),
-                (Block::Call, "input_json_delta") => delta["partial_json"].as_str(),
+            let piece = match delta["type"].as_str().unwrap_or_default() {
+                "text_delta" => delta["text"].as_str(),
+                "input_json_delta" => delta["partial_json"].as_str(),
                 _ => None,
             };
-            draft.add(piece.unwrap_or_default())?;
+            let piece = piece.unwrap_or_default();
+            match draft.block {
+                Block::Text if !draft.answered => draft.add(piece)?,
+                Block::Answer => draft.add(piece)?,
+                Block::Call => draft.argue(draft.calls.len().saturating_sub(1), piece)?,
+                Block::Text | Block::Other => {}
+            }
         }
         "content_block_stop" => draft.block = Block::Other,
         "message_delta" => {
@@ -92,8 +169,11 @@ pub(crate) fn read_message(message: &Value, draft: &mut Draft) -> Result<(), Fau
     }
     for block in message["content"].as_array().into_iter().flatten() {
         begin_block(block, draft)?;
-        if draft.block == Block::Call && draft.text.is_empty() {
-            draft.add(&block["input"].to_string())?;
+        let input = block["input"].to_string();
+        match draft.block {
+            Block::Answer if draft.text.is_empty() => draft.add(&input)?,
+            Block::Call => draft.argue(draft.calls.len().saturating_sub(1), &input)?,
+            Block::Answer | Block::Text | Block::Other => {}
         }
     }
     stop(message, draft);
@@ -103,16 +183,22 @@ pub(crate) fn read_message(message: &Value, draft: &mut Draft) -> Result<(), Fau
 fn begin_block(block: &Value, draft: &mut Draft) -> Result<(), Fault> {
     draft.block = match block["type"].as_str().unwrap_or_default() {
         "text" => Block::Text,
-        // A second call is no part of the first.
-        "tool_use" if block["name"] == TOOL && !draft.called => Block::Call,
+        // A second answer is no part of the first.
+        "tool_use" if block["name"] == TOOL && draft.answered => Block::Other,
+        "tool_use" if block["name"] == TOOL => Block::Answer,
+        "tool_use" => Block::Call,
         _ => Block::Other,
     };
     match draft.block {
-        Block::Text if !draft.called => draft.add(block["text"].as_str().unwrap_or_default())?,
-        Block::Call => {
-            // Words before the call ("Let me answer:") are no part of the answer.
-            draft.called = true;
+        Block::Text if !draft.answered => draft.add(block["text"].as_str().unwrap_or_default())?,
+        Block::Answer => {
+            // Words before it ("Let me answer:") are no part of the answer.
+            draft.answered = true;
             draft.text.clear();
+        }
+        Block::Call => {
+            let name = block["name"].as_str().unwrap_or_default().chars().take(200).collect();
+            draft.call(Called { name, ..Called::default() })?;
         }
         Block::Text | Block::Other => {}
     }

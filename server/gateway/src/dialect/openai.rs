@@ -4,9 +4,10 @@
 //! object"), with the habits of compatible servers noted where they differ.
 
 use domain::stage::Tokens;
+use ports::models::{Message, Tool, ToolCall};
 use serde_json::{Value, json};
 
-use super::{Draft, Prompt, Stop, count};
+use super::{Called, Draft, Prompt, Stop, arguments, call_names, count};
 use crate::catalogue::{Capability, Facts};
 use crate::class::Fault;
 use crate::config::{LimitField, StreamUsage};
@@ -36,18 +37,62 @@ pub(crate) fn body(provider: &Provider, facts: &Facts, prompt: &Prompt) -> Value
         let schema = json!({ "name": "answer", "strict": shape.strict, "schema": shape.schema });
         body["response_format"] = json!({ "type": "json_schema", "json_schema": schema });
     }
+    if !prompt.tools.is_empty() {
+        body["tools"] = prompt.tools.iter().map(tool).collect();
+    }
     body
+}
+
+fn tool(tool: &Tool) -> Value {
+    let Tool { name, description, parameters } = tool;
+    json!({ "type": "function", "function": { "name": name, "description": description, "parameters": parameters } })
 }
 
 fn messages(facts: &Facts, prompt: &Prompt) -> Vec<Value> {
     let spoken = prompt.shape.as_ref().filter(|_| !facts.takes_schema()).map(|shape| shape.in_words());
     let system: Vec<&str> = prompt.system.as_deref().into_iter().chain(spoken.as_deref()).collect();
-    let mut messages = Vec::with_capacity(prompt.turns.len() + 1);
+    let mut messages = Vec::with_capacity(prompt.messages.len() + 1);
     if !system.is_empty() {
         messages.push(json!({ "role": "system", "content": system.join("\n\n") }));
     }
-    messages.extend(prompt.turns.iter().map(|turn| json!({ "role": turn.role, "content": turn.text })));
+    let (mut names, mut open) = (call_names(), Vec::new());
+    for message in &prompt.messages {
+        match message {
+            Message::User(text) => messages.push(json!({ "role": "user", "content": text })),
+            Message::Assistant { text, calls } => {
+                open = names.by_ref().take(calls.len()).collect();
+                messages.push(assistant(text, calls, &open));
+            }
+            // A result is a message of its own.
+            Message::Results(results) => {
+                let results = results.iter().zip(&open);
+                messages.extend(results.map(
+                    |(result, id)| json!({ "role": "tool", "tool_call_id": id, "content": result.text }),
+                ));
+            }
+        }
+    }
     messages
+}
+
+fn assistant(text: &str, calls: &[ToolCall], ids: &[String]) -> Value {
+    let mut message = json!({ "role": "assistant", "content": text });
+    if calls.is_empty() {
+        return message;
+    }
+    if text.is_empty() {
+        message["content"] = Value::Null;
+    }
+    let calls = calls.iter().zip(ids).map(|(call, id)| {
+        let function = json!({ "name": call.name, "arguments": arguments(call).to_string() });
+        let mut written = json!({ "id": id, "type": "function", "function": function });
+        if let Some(opaque) = &call.opaque {
+            written["extra_content"] = opaque.clone();
+        }
+        written
+    });
+    message["tool_calls"] = calls.collect();
+    message
 }
 
 /// Reads a chunk of a stream; a whole answer has `message` where a chunk has `delta`.
@@ -64,6 +109,9 @@ pub(crate) fn read_chunk(chunk: &Value, draft: &mut Draft) -> Result<(), Fault> 
         if let Some(text) = delta.get("content").and_then(Value::as_str) {
             draft.add(text)?;
         }
+        for piece in delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
+            read_call(piece, draft)?;
+        }
         if delta.get("refusal").and_then(Value::as_str).is_some_and(|words| !words.is_empty()) {
             draft.stop = Some(Stop::Refusal);
         }
@@ -78,6 +126,40 @@ pub(crate) fn read_chunk(chunk: &Value, draft: &mut Draft) -> Result<(), Fault> 
         });
     }
     Ok(())
+}
+
+/// Reads a piece of a call. The place tells calls apart; servers that stream whole calls give all of them
+/// the first place, or none, and then their ids do.
+fn read_call(piece: &Value, draft: &mut Draft) -> Result<(), Fault> {
+    let word = |path: &str| piece.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let (id, name) = (word("/id"), word("/function/name"));
+    let place = piece.get("index").and_then(Value::as_u64);
+    let is_same = |called: &Called| match place {
+        Some(place) => called.place == place && (id.is_empty() || called.id.is_empty() || called.id == id),
+        None => id.is_empty() && name.is_empty() || !id.is_empty() && called.id == id,
+    };
+    let at = match draft.calls.iter().rposition(is_same) {
+        Some(at) => at,
+        None => {
+            let place = place.unwrap_or(draft.calls.len() as u64);
+            draft.call(Called { id: id.to_owned(), place, ..Called::default() })?;
+            draft.calls.len() - 1
+        }
+    };
+    let called = &mut draft.calls[at];
+    if called.name.is_empty() {
+        called.name = name.chars().take(200).collect();
+    }
+    // Google's signature of the thought that led to the call.
+    if let Some(opaque) = piece.get("extra_content").filter(|extra| !extra.is_null()) {
+        called.opaque = Some(opaque.clone());
+    }
+    // Some servers parse the arguments before they send them.
+    match piece.pointer("/function/arguments") {
+        Some(Value::String(text)) => draft.argue(at, text),
+        Some(object @ Value::Object(_)) => draft.argue(at, &object.to_string()),
+        _ => Ok(()),
+    }
 }
 
 /// Usage, in kinds that do not overlap: `prompt_tokens` counts what was read from and written to the

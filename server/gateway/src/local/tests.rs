@@ -3,7 +3,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use ports::Retry;
-use ports::models::{Models, Question};
+use ports::models::{Message, Models, Question};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
@@ -28,6 +28,10 @@ fn installed() -> (PathBuf, PathBuf) {
         assert!(file.is_file(), "{} is missing: run `./x setup`", file.display());
     }
     (python, gguf)
+}
+
+fn said(text: String) -> Vec<Message> {
+    vec![Message::User(text)]
 }
 
 fn local() -> Gateway {
@@ -86,7 +90,12 @@ async fn it_streams_word_by_word() {
     let gateway = local();
     let (to, mut from) = mpsc::channel(1_000);
     let prompt = "Count from one to five.".to_owned();
-    let asked = Question { prompt, max_tokens: Some(12), temperature: Some(0.0), ..question("smollm2") };
+    let asked = Question {
+        messages: said(prompt),
+        max_tokens: Some(12),
+        temperature: Some(0.0),
+        ..question("smollm2")
+    };
     gateway.ask(asked, to, CancellationToken::new()).await.unwrap();
     let mut pieces = 0;
     while from.recv().await.is_some() {
@@ -106,7 +115,7 @@ async fn it_classifies_by_a_schema() {
         let system = Some("You classify issues as bug, feature or question.".to_owned());
         let asked = Question {
             system,
-            prompt: prompt.to_owned(),
+            messages: said(prompt.to_owned()),
             schema: Some(label()),
             temperature: Some(0.0),
             ..question("local")
@@ -121,15 +130,19 @@ async fn it_classifies_by_a_schema() {
 #[tokio::test]
 async fn it_classifies_by_a_bare_list_of_words() {
     let schema = Some(json!({ "type": "string", "enum": ["yes", "no"] }));
-    let asked =
-        Question { prompt: "Is water wet?".to_owned(), schema, temperature: Some(0.0), ..question("local") };
+    let asked = Question {
+        messages: said("Is water wet?".to_owned()),
+        schema,
+        temperature: Some(0.0),
+        ..question("local")
+    };
     let json = ask(&local(), asked).await.0.unwrap().json.unwrap();
     assert!(json == "yes" || json == "no", "{json}");
 }
 
 #[tokio::test]
 async fn a_question_that_is_too_long_is_refused_as_such() {
-    let asked = Question { prompt: "word ".repeat(3_000), ..question("local") };
+    let asked = Question { messages: said("word ".repeat(3_000)), ..question("local") };
     let error = ask(&local(), asked).await.0.unwrap_err();
     assert_eq!((error.failure.code.as_str(), error.retry), ("model_incapable", Retry::Never));
     assert!(error.failure.message.contains("1024"), "{error}");
@@ -141,7 +154,12 @@ async fn a_death_in_the_middle_of_an_answer_is_survived() {
     let (to, mut from) = mpsc::channel(1_000);
     let prompt = "Write a long story about a lighthouse.".to_owned();
     // So long that it is still being written when its server is killed, also on a busy machine.
-    let asked = Question { prompt, max_tokens: Some(300), temperature: Some(0.0), ..question("local") };
+    let asked = Question {
+        messages: said(prompt),
+        max_tokens: Some(300),
+        temperature: Some(0.0),
+        ..question("local")
+    };
     let killer = async {
         from.recv().await.unwrap();
         let (pid, port) = running(&gateway).await;

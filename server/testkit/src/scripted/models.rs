@@ -5,7 +5,7 @@ use domain::money::NanoUsd;
 use domain::run::Failure;
 use domain::stage::{ModelUsage, Tokens};
 use ports::Retry;
-use ports::models::{Answer, ModelError, Models, Question};
+use ports::models::{Answer, ModelError, Models, Question, ToolCall};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +50,19 @@ impl ScriptedModels {
             Ok(json) => json,
             Err(error) => panic!("the script answers {text:?} where JSON is asked for: {error}"),
         });
-        Answer { text: text.to_owned(), json, calls: vec![Self::usage(question)] }
+        let target = question.targets.first().cloned().unwrap_or_default();
+        Answer { text: text.to_owned(), json, wants: Vec::new(), target, calls: vec![Self::usage(question)] }
+    }
+
+    /// An answer that calls tools, each by its name and arguments.
+    pub fn calling(question: &Question, text: &str, calls: &[(&str, serde_json::Value)]) -> Answer {
+        let wants = calls.iter().map(|(name, arguments)| ToolCall {
+            name: (*name).to_owned(),
+            arguments: arguments.to_string(),
+            opaque: None,
+        });
+        let plain = Question { schema: None, ..question.clone() };
+        Answer { wants: wants.collect(), ..Self::answer(&plain, text) }
     }
 
     /// No answer; nothing was used.
