@@ -44,8 +44,7 @@ pub struct Started {
 /// When there is no such daemon, or it cannot be run so.
 pub async fn start(world: &World, start: Start) -> Result<Started, Refusal> {
     let target = address::resolve(world, &start.address).await?;
-    if let Some((stage, what)) = manifest::unsupported_stages(&target.manifest, &world.agents.names()).first()
-    {
+    if let Some((stage, what)) = manifest::unsupported_stages(&target.manifest).first() {
         let message = format!("this version cannot run stage `{stage}`: it cannot run {what} yet");
         return Err(Refusal::invalid("stage_unsupported", message));
     }

@@ -4,6 +4,7 @@
 mod agent;
 mod ask;
 mod daemon;
+mod excerpt;
 mod foreach;
 mod http;
 mod hybrid;
@@ -11,7 +12,9 @@ mod jail;
 mod prompt;
 mod rules;
 mod script;
+mod tools;
 mod trial;
+mod worker;
 
 use domain::run::Failure;
 use domain::stage::{StagePath, StageUsage};
@@ -119,15 +122,22 @@ impl From<Trouble> for Made {
 pub(crate) async fn run(at: &At<'_>) -> Ended {
     match &at.stage.kind {
         StageKind::Script(stage) => script::run(stage, at).await.into(),
+        StageKind::Prompt(stage) if !stage.tools.is_empty() => worker::ask(stage, at).await.into(),
         StageKind::Prompt(stage) => prompt::run(stage, at).await.into(),
         StageKind::Hybrid(stage) => hybrid::run(stage, at).await.into(),
         StageKind::Http(stage) => http::run(stage, at).await.into(),
         StageKind::Rules(rules) => rules::decide(rules, at).into(),
         StageKind::Daemon(stage) => daemon::run(stage, at).await,
         StageKind::Foreach(stage) => foreach::run(stage, at).await,
-        StageKind::Agent(stage) => agent::run(stage, at).await.into(),
+        StageKind::Agent(stage) if is_program(&stage.task.agent, at) => agent::run(stage, at).await.into(),
+        StageKind::Agent(stage) => worker::run(stage, at).await.into(),
         StageKind::Image(_) | StageKind::Approval(_) => unsupported(&at.stage.kind).into(),
     }
+}
+
+/// Whether a name is a coding agent's; otherwise it is a model's.
+fn is_program(name: &str, at: &At<'_>) -> bool {
+    manifest::CODING_AGENTS.contains(&name) || at.run.world.agents.names().iter().any(|known| known == name)
 }
 
 /// A run with such a stage is refused before it begins; a journal of an older version may hold one.

@@ -9,3 +9,4 @@ mod effects;
 mod endings;
 mod groups;
 mod side_by_side;
+mod worker;

@@ -161,7 +161,7 @@ impl Prepared {
             Ok(manifest) => manifest,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if let Some((stage, what)) = manifest::unsupported_stages(&manifest, &world.agents.names()).first() {
+        if let Some((stage, what)) = manifest::unsupported_stages(&manifest).first() {
             let message = format!("this version cannot run stage `{stage}`: it cannot run {what} yet");
             return Ok(Err(Refusal::invalid("stage_unsupported", message)));
         }

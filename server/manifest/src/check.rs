@@ -12,6 +12,7 @@ pub(crate) mod schema;
 mod spellbook;
 mod stages;
 mod triggers;
+mod unsupported;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +33,8 @@ use crate::yaml;
 
 pub use self::hosts::NETWORK_SETS;
 pub use self::spellbook::check_spellbook;
-pub use self::stages::{CODING_AGENTS, unsupported_stages};
+pub use self::stages::CODING_AGENTS;
+pub use self::unsupported::unsupported_stages;
 
 /// A daemon's directory at a commit.
 #[derive(Debug, Clone, Copy)]

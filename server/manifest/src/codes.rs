@@ -242,7 +242,7 @@ codes! {
     // This version.
     NOT_YET = "SB0901", "not run by this version",
         "The stage is understood and checked, but this version of the server cannot run it yet.",
-        "- { name: Fix, type: agent, agent: gpt-5, input: \"${findings}\" }\n";
+        "- { name: Publish, type: approval, groups: [maintainers] }\n";
 
     // The spellbook.
     BAD_SHARE = "SB1001", "not a share",

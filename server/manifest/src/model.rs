@@ -221,7 +221,7 @@ pub struct Retry {
 pub enum StageKind {
     /// Asks a model.
     Prompt(PromptStage),
-    /// Lets a coding agent work in the sandbox.
+    /// Lets a coding agent, or a model with tools, work in the sandbox.
     Agent(AgentStage),
     /// Runs a script in the sandbox.
     Script(ScriptStage),
@@ -280,16 +280,50 @@ pub struct PromptStage {
     pub session: Option<Template>,
     /// Files of the workspace that go with the question.
     pub attachments: Vec<Template>,
-    /// What the model may do in the sandbox: `read`, `write`, `list`, `search`, `run`.
-    pub tools: Vec<String>,
+    /// What the model may do in the sandbox.
+    pub tools: Vec<Tool>,
     /// Turns with tools, at most those of the run's limits.
     pub turns: Option<u32>,
 }
 
-/// Work for a coding agent.
+/// What a model may do in the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tool {
+    /// Read files.
+    Read,
+    /// Write files.
+    Write,
+    /// Change places in files.
+    Edit,
+    /// List directories.
+    List,
+    /// Search in files.
+    Search,
+    /// Run commands.
+    Run,
+}
+
+impl Tool {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Read, Self::Write, Self::Edit, Self::List, Self::Search, Self::Run];
+
+    /// The word in the manifest.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Edit => "edit",
+            Self::List => "list",
+            Self::Search => "search",
+            Self::Run => "run",
+        }
+    }
+}
+
+/// Work for a coding agent, or for a model with tools.
 #[derive(Debug, Clone)]
 pub struct AgentStage {
-    /// The question, with the program's name as `agent`.
+    /// The question, with the name of the program or of the model as `agent`.
     pub task: PromptStage,
     /// Where it works, relative to the workspace.
     pub working_directory: Option<Template>,

@@ -16,6 +16,7 @@ mod jail_kill;
 mod jail_network;
 mod jail_push;
 mod jail_stages;
+mod jail_worker;
 mod local_model_run;
 mod reconcile;
 mod tidy;

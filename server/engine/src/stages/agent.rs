@@ -17,7 +17,7 @@ use secrecy::ExposeSecret;
 use serde_json::Value as Json;
 
 use super::ask::{about, alias};
-use super::jail::{self, Plan, Ran};
+use super::jail::{self, Audience, Done, Plan, Ran};
 use super::{At, Made, Trouble};
 use crate::workspace::Work;
 
@@ -37,14 +37,17 @@ pub(super) async fn run(stage: &AgentStage, at: &At<'_>) -> Made {
     let turns = stage.task.turns.unwrap_or(u32::MAX).min(at.run.manifest.limits.turns);
     let most_calls = turns.saturating_add(program.spare_calls());
     let worked = match plan(stage, &*program, Bounds { turns, most_calls }, at) {
-        Ok(plan) => jail::execute(plan, at).await,
+        Ok(plan) => {
+            let who = [("Agent", format!("{} {}", program.name(), program.version()))];
+            jail::execute(plan, &who, at).await
+        }
         Err(trouble) => Err(trouble),
     };
     let mut ran = match worked {
         Ok(ran) => ran,
         Err(trouble) => return trouble.into(),
     };
-    let heard = heard(&mut ran);
+    let heard = heard(&mut ran.done);
     if let Some(session) = &heard.session {
         at.note(format!("{name} calls this conversation {session}"));
     }
@@ -56,7 +59,7 @@ pub(super) async fn run(stage: &AgentStage, at: &At<'_>) -> Made {
         Ok(value) => (Some(value), None),
         Err(trouble) => (None, Some(trouble)),
     };
-    Made { result, trouble, usage: ran.usage, work: ran.work, changed: None }
+    Made { result, trouble, usage: ran.done.usage, work: ran.work, changed: None }
 }
 
 /// How much an agent may do.
@@ -130,8 +133,7 @@ fn plan(stage: &AgentStage, program: &dyn Program, bounds: Bounds, at: &At<'_>) 
         directory,
         runtime: None,
         visit: Some(visit),
-        listener: Some(program.listen()),
-        trailers: vec![("Agent", format!("{} {}", program.name(), program.version()))],
+        audience: Audience::Listener(program.listen()),
     })
 }
 
@@ -159,7 +161,7 @@ fn prompt(stage: &AgentStage, at: &At<'_>) -> Result<String, Trouble> {
 }
 
 /// What was heard; of a program that did not end by itself, nothing.
-fn heard(ran: &mut Ran) -> Heard {
+fn heard(ran: &mut Done) -> Heard {
     match (ran.listener.take(), &ran.end) {
         (Some(listener), JailEnd::Exited(status)) => {
             listener.end(*status, &String::from_utf8_lossy(&ran.stderr))
@@ -170,13 +172,13 @@ fn heard(ran: &mut Ran) -> Heard {
 
 /// Why the agent failed, in the words of whoever knows best: the jail, the proxy's count, the program.
 fn trouble(name: &str, ran: &Ran, heard: &Heard, most_calls: u32, at: &At<'_>) -> Option<Trouble> {
-    if !matches!(ran.end, JailEnd::Exited(_)) {
+    if !matches!(ran.done.end, JailEnd::Exited(_)) {
         return ran.trouble(at);
     }
     let Some(Failure { code, message, .. }) = heard.failure.clone() else {
         return ran.trouble(at).filter(|_| ran.work.is_none());
     };
-    let calls = ran.usage.calls.len();
+    let calls = ran.done.usage.calls.len();
     let spent = u32::try_from(calls).is_ok_and(|calls| calls >= most_calls);
     let failure = match code.as_str() {
         _ if spent => Failure::new(

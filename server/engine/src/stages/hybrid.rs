@@ -5,6 +5,7 @@ use manifest::model::HybridStage;
 use ports::sandbox::JailEnd;
 
 use super::ask::{Asked, about, ask};
+use super::excerpt::{head, tail};
 use super::jail::Ran;
 use super::script;
 use super::{At, Made, Trouble};
@@ -27,11 +28,11 @@ pub(super) async fn run(stage: &HybridStage, at: &At<'_>) -> Made {
     };
     let script_trouble = ran.trouble(at);
     let mut made = match question(stage, &ran, at) {
-        Ok(_) if ran.end == JailEnd::Cancelled => Made::default(),
+        Ok(_) if ran.done.end == JailEnd::Cancelled => Made::default(),
         Ok(asked) => ask(&stage.question, asked, at).await,
         Err(trouble) => trouble.into(),
     };
-    made.usage.add(ran.usage);
+    made.usage.add(ran.done.usage);
     made.trouble = script_trouble.or(made.trouble);
     made.work = ran.work;
     made
@@ -41,7 +42,7 @@ fn question(stage: &HybridStage, ran: &Ran, at: &At<'_>) -> Result<Asked, Troubl
     let own = at.text(stage.question.prompt.as_ref())?.map(|(text, _)| text);
     let input = at.text(stage.question.input.as_ref())?.map(|(text, _)| text);
     let question = about(own.as_deref().unwrap_or("What came of this command?"), input.as_deref());
-    let how = match &ran.end {
+    let how = match &ran.done.end {
         JailEnd::Exited(status) => format!("It exited with status {status}."),
         JailEnd::TimedOut => "It took too long and was ended.".to_owned(),
         JailEnd::OutOfMemory => "It used too much memory and was ended.".to_owned(),
@@ -49,9 +50,9 @@ fn question(stage: &HybridStage, ran: &Ran, at: &At<'_>) -> Result<Asked, Troubl
     };
     let shown = format!(
         "$ {}\n\n{how}\n\nstandard output:\n{}\n\nstandard error:\n{}",
-        head(stage.script.script.trim()),
-        tail(&ran.stdout),
-        tail(&ran.stderr)
+        head(stage.script.script.trim(), LONGEST_SCRIPT),
+        shown(&ran.done.stdout),
+        shown(&ran.done.stderr)
     );
     let system = match at.text(stage.question.system.as_ref())? {
         Some((own, _)) => format!("{}\n\n{own}", role(&stage.role)),
@@ -70,34 +71,6 @@ fn role(name: &str) -> &str {
     }
 }
 
-/// The beginning of a script: enough to know what was run.
-fn head(script: &str) -> &str {
-    &script[..script.floor_char_boundary(LONGEST_SCRIPT)]
-}
-
-/// The end of a text, whole lines where that is possible.
-fn tail(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let text = text.trim_end();
-    if text.len() <= SHOWN {
-        return text.to_owned();
-    }
-    let cut = text.ceil_char_boundary(text.len() - SHOWN);
-    let rest = &text[cut..];
-    let rest = rest.split_once('\n').map_or(rest, |(_, whole)| whole);
-    format!("… {} bytes before are left out\n{rest}", text.len() - rest.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_output_is_shown_from_its_end() {
-        let text = (0..2_000).map(|n| format!("line {n}\n")).collect::<String>();
-        let shown = tail(text.as_bytes());
-        assert!(shown.len() < SHOWN + 64);
-        assert!(shown.ends_with("line 1999"));
-        assert!(shown.lines().nth(1).is_some_and(|line| line.starts_with("line ")), "{shown}");
-    }
+fn shown(bytes: &[u8]) -> String {
+    tail(&String::from_utf8_lossy(bytes), SHOWN)
 }

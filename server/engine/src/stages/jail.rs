@@ -1,5 +1,5 @@
-//! A program in a jail, for a stage: a desk to work at, the jail, a door where there is one, what it
-//! says, and the commit of what it left.
+//! Programs in jails, for a stage: a desk to work at, the jail, a door where there is one, what is said,
+//! and the commit of what was left.
 
 use std::collections::BTreeMap;
 use std::path::{Component, PathBuf};
@@ -10,10 +10,11 @@ use domain::run::Failure;
 use domain::stage::{HostUsage, ModelUsage, StageUsage, Tokens};
 use ports::Retry;
 use ports::agents::Listener;
-use ports::proxy::{Visit, VisitReport};
+use ports::proxy::Visit;
 use ports::sandbox::{DOOR, Door, JailEnd, JailReport, JailSpec, Network, OutputChunk, SandboxError, Stream};
 use ports::store::logs::LineSource;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{At, Trouble};
 use crate::logs::Lines;
@@ -37,15 +38,24 @@ pub(super) struct Plan {
     pub(super) runtime: Option<String>,
     /// What it is admitted to; without it, it reaches nothing.
     pub(super) visit: Option<Arc<dyn Visit>>,
-    /// Who hears its standard output in place of the log.
-    pub(super) listener: Option<Box<dyn Listener>>,
-    /// What the commit says of it, besides what it used.
-    pub(super) trailers: Vec<(&'static str, String)>,
+    /// Who hears it.
+    pub(super) audience: Audience,
 }
 
-/// What came of it.
+/// Who hears what a program writes.
 #[derive(Debug)]
-pub(super) struct Ran {
+pub(super) enum Audience {
+    /// People, in the log.
+    Log,
+    /// This one its standard output, and people the rest.
+    Listener(Box<dyn Listener>),
+    /// Nobody but who runs it.
+    Nobody,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(super) struct Done {
     pub(super) end: JailEnd,
     /// The whole of standard output, up to [`LONGEST_OUTPUT`].
     pub(super) stdout: Vec<u8>,
@@ -53,34 +63,54 @@ pub(super) struct Ran {
     pub(super) stderr: Vec<u8>,
     pub(super) listener: Option<Box<dyn Listener>>,
     pub(super) usage: StageUsage,
+}
+
+/// The same, once what it left is committed.
+#[derive(Debug)]
+pub(super) struct Ran {
+    pub(super) done: Done,
     /// What it left; nothing when that cannot be kept.
     pub(super) work: Option<Work>,
     /// Why it cannot.
     unkept: Option<Failure>,
 }
 
-/// Runs it and commits what it left, however it ended.
-pub(super) async fn execute(plan: Plan, at: &At<'_>) -> Result<Ran, Trouble> {
-    let execution = at.run;
-    let (visit, trailers) = (plan.visit.clone(), plan.trailers.clone());
-    let desk = execution.workspace.take(execution.world, execution.run, at.path).await?;
-    let outcome = jailed(plan, at, &desk).await;
-    let visited = visit.map(|visit| visit.end()).unwrap_or_default();
-    let (report, heard) = match outcome {
-        Ok(done) => done,
-        Err(trouble) => {
-            execution.workspace.discard(desk).await;
-            return Err(trouble);
+/// Runs it and commits what it left, however it ended. The commit says so much of it, besides what it used.
+pub(super) async fn execute(
+    plan: Plan,
+    trailers: &[(&'static str, String)],
+    at: &At<'_>,
+) -> Result<Ran, Trouble> {
+    let desk = take(at).await?;
+    match run_at(&desk, plan, at, at.cancel.clone()).await {
+        Ok(done) => {
+            let (work, unkept) = keep(desk, &done.usage, trailers, at).await;
+            Ok(Ran { done, work, unkept })
         }
-    };
+        Err(trouble) => {
+            at.run.workspace.discard(desk).await;
+            Err(trouble)
+        }
+    }
+}
+
+/// A desk for the stage.
+pub(super) async fn take(at: &At<'_>) -> Result<Desk, Failure> {
+    at.run.workspace.take(at.run.world, at.run.run, at.path).await
+}
+
+/// Runs a program at a desk, and commits nothing.
+pub(super) async fn run_at(
+    desk: &Desk,
+    plan: Plan,
+    at: &At<'_>,
+    cancel: CancellationToken,
+) -> Result<Done, Trouble> {
+    let visit = plan.visit.clone();
+    let outcome = jailed(desk, plan, at, cancel).await;
+    let visited = visit.map(|visit| visit.end()).unwrap_or_default();
+    let (report, heard) = outcome?;
     tell_hosts(&visited.hosts, at);
-    let message = message(&report, &visited, &trailers, at);
-    let keep = Keep { message: &message, max_bytes: execution.manifest.limits.disk };
-    // Its calls are paid for, whatever becomes of its files.
-    let (work, unkept) = match execution.workspace.commit(execution.world, execution.run, desk, keep).await {
-        Ok(work) => (Some(work), None),
-        Err(failure) => (None, Some(failure)),
-    };
     let usage = StageUsage {
         calls: visited.calls,
         cpu_micros: u64::try_from(report.cpu.as_micros()).unwrap_or(u64::MAX),
@@ -89,18 +119,47 @@ pub(super) async fn execute(plan: Plan, at: &At<'_>) -> Result<Ran, Trouble> {
         hosts: visited.hosts,
     };
     let Heard { stdout, stderr, listener } = heard;
-    Ok(Ran { end: report.end, stdout, stderr, listener, usage, work, unkept })
+    Ok(Done { end: report.end, stdout, stderr, listener, usage })
+}
+
+/// Commits what is at a desk: the work, or why it cannot be kept. What was spent on it is paid for,
+/// whatever becomes of the files.
+pub(super) async fn keep(
+    desk: Desk,
+    used: &StageUsage,
+    trailers: &[(&'static str, String)],
+    at: &At<'_>,
+) -> (Option<Work>, Option<Failure>) {
+    let execution = at.run;
+    let message = message(used, trailers, at);
+    let keep = Keep { message: &message, max_bytes: execution.manifest.limits.disk };
+    match execution.workspace.commit(execution.world, execution.run, desk, keep).await {
+        Ok(work) => (Some(work), None),
+        Err(failure) => (None, Some(failure)),
+    }
+}
+
+impl Done {
+    /// What is wrong; nothing when the program exited with 0.
+    pub(super) fn trouble(&self, at: &At<'_>) -> Option<Trouble> {
+        trouble(&self.end, &self.stderr, at)
+    }
 }
 
 impl Ran {
     /// What is wrong; nothing when the program exited with 0 and what it left is kept. How a program
     /// ended says more than that its files are too many.
     pub(super) fn trouble(&self, at: &At<'_>) -> Option<Trouble> {
-        trouble(&self.end, &self.stderr, at).or_else(|| self.unkept.clone().map(Trouble::from))
+        self.done.trouble(at).or_else(|| self.unkept.clone().map(Trouble::from))
     }
 }
 
-async fn jailed(plan: Plan, at: &At<'_>, desk: &Desk) -> Result<(JailReport, Heard), Trouble> {
+async fn jailed(
+    desk: &Desk,
+    plan: Plan,
+    at: &At<'_>,
+    cancel: CancellationToken,
+) -> Result<(JailReport, Heard), Trouble> {
     let network = match plan.visit {
         Some(visit) => Network::Door(visit as Arc<dyn Door>),
         None => Network::None,
@@ -117,8 +176,8 @@ async fn jailed(plan: Plan, at: &At<'_>, desk: &Desk) -> Result<(JailReport, Hea
         network,
     };
     let (sender, receiver) = mpsc::channel(WAITING);
-    let hearing = hear(at, plan.listener, receiver);
-    let running = at.run.world.sandbox.run(spec, sender, at.cancel.clone());
+    let hearing = hear(at, plan.audience, receiver);
+    let running = at.run.world.sandbox.run(spec, sender, cancel);
     let (report, heard) = tokio::join!(running, hearing);
     let report = report.map_err(|error| sandbox_trouble(&error))?;
     if report.output_truncated {
@@ -178,16 +237,12 @@ fn tell_hosts(hosts: &[HostUsage], at: &At<'_>) {
     }
 }
 
-fn message(
-    report: &JailReport,
-    visited: &VisitReport,
-    more: &[(&'static str, String)],
-    at: &At<'_>,
-) -> String {
-    let mut trailers = vec![("Sandbox", report.policy.clone())];
+fn message(used: &StageUsage, more: &[(&'static str, String)], at: &At<'_>) -> String {
+    let mut trailers: Vec<(&str, String)> =
+        used.sandbox.iter().map(|policy| ("Sandbox", policy.clone())).collect();
     trailers.extend(more.iter().cloned());
-    if !visited.calls.is_empty() {
-        trailers.extend(model_trailers(&visited.calls));
+    if !used.calls.is_empty() {
+        trailers.extend(model_trailers(&used.calls));
     }
     let trailers: Vec<(&str, &str)> = trailers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     at.run.commit_message(at.path, &trailers)
@@ -215,20 +270,17 @@ struct Heard {
     listener: Option<Box<dyn Listener>>,
 }
 
-/// Logs output as it comes, or what a listener makes of it, and keeps the head of both streams.
-async fn hear(
-    at: &At<'_>,
-    mut listener: Option<Box<dyn Listener>>,
-    mut chunks: mpsc::Receiver<OutputChunk>,
-) -> Heard {
+/// Has output heard as it comes, and keeps the head of both streams.
+async fn hear(at: &At<'_>, mut audience: Audience, mut chunks: mpsc::Receiver<OutputChunk>) -> Heard {
     let (mut stdout, mut stderr) = (Captured::default(), Captured::default());
-    if listener.is_some() {
+    if matches!(audience, Audience::Listener(_)) {
         stdout.lines = Lines::up_to(LONGEST_HEARD);
     }
-    let mut log = |stream: Stream, line: String| match (stream, &mut listener) {
+    let mut log = |stream: Stream, line: String| match (stream, &mut audience) {
+        (_, Audience::Nobody) => {}
         (Stream::Stderr, _) => at.run.log.line(at.path, LineSource::Stderr, line),
-        (Stream::Stdout, None) => at.run.log.line(at.path, LineSource::Stdout, line),
-        (Stream::Stdout, Some(listener)) => {
+        (Stream::Stdout, Audience::Log) => at.run.log.line(at.path, LineSource::Stdout, line),
+        (Stream::Stdout, Audience::Listener(listener)) => {
             for told in listener.line(&line) {
                 at.run.log.line(at.path, LineSource::Model, told);
             }
@@ -249,6 +301,10 @@ async fn hear(
             log(stream, line);
         }
     }
+    let listener = match audience {
+        Audience::Listener(listener) => Some(listener),
+        Audience::Log | Audience::Nobody => None,
+    };
     Heard { stdout: stdout.head, stderr: stderr.head, listener }
 }
 

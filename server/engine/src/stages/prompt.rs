@@ -1,4 +1,4 @@
-//! `prompt`: a question for a model.
+//! `prompt`: a question for a model. One with tools is [`super::worker`]'s.
 
 use manifest::model::PromptStage;
 
@@ -13,7 +13,8 @@ pub(super) async fn run(stage: &PromptStage, at: &At<'_>) -> Made {
     }
 }
 
-fn asked(stage: &PromptStage, at: &At<'_>) -> Result<Asked, Trouble> {
+/// What is asked.
+pub(super) fn asked(stage: &PromptStage, at: &At<'_>) -> Result<Asked, Trouble> {
     let input = at.text(stage.input.as_ref())?.map(|(text, _)| text);
     let prompt = match at.text(stage.prompt.as_ref())? {
         Some((prompt, _)) => about(&prompt, input.as_deref()),

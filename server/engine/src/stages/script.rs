@@ -12,7 +12,7 @@ use manifest::model::ScriptStage;
 use ports::proxy::{Guest, Visit};
 use serde_json::Value as Json;
 
-use super::jail::{self, Plan, Ran};
+use super::jail::{self, Audience, Plan, Ran};
 use super::{At, Made, Trouble};
 use crate::context::is_variable;
 
@@ -27,13 +27,13 @@ pub(super) async fn run(stage: &ScriptStage, at: &At<'_>) -> Made {
         Err(trouble) => return trouble.into(),
     };
     let trouble = ran.trouble(at);
-    let value = value(stage.schema.as_ref(), &ran.stdout, taint);
+    let value = value(stage.schema.as_ref(), &ran.done.stdout, taint);
     let (result, trouble) = match (value, trouble) {
         (Ok(value), trouble) => (Some(value), trouble),
         (Err(_), Some(trouble)) => (None, Some(trouble)),
         (Err(failure), None) => (None, Some(failure.into())),
     };
-    Made { result, trouble, usage: ran.usage, work: ran.work, changed: None }
+    Made { result, trouble, usage: ran.done.usage, work: ran.work, changed: None }
 }
 
 /// Runs the script and commits what it left, however it ended.
@@ -48,18 +48,17 @@ pub(super) async fn execute(stage: &ScriptStage, at: &At<'_>) -> Result<Ran, Tro
     let plan = Plan {
         command,
         stdin: Bytes::from(stdin),
-        env: environment(stage, at)?,
+        env: own_environment(stage, at)?,
         directory,
         runtime: stage.runtime.clone(),
         visit: visit(at),
-        listener: None,
-        trailers: Vec::new(),
+        audience: Audience::Log,
     };
-    jail::execute(plan, at).await
+    jail::execute(plan, &[], at).await
 }
 
-/// A script reaches the hosts that its daemon may reach, and no model.
-fn visit(at: &At<'_>) -> Option<Arc<dyn Visit>> {
+/// A program reaches the hosts that its daemon may reach, and no model.
+pub(super) fn visit(at: &At<'_>) -> Option<Arc<dyn Visit>> {
     let allowed = at.run.manifest.permissions.hosts();
     if allowed.is_empty() {
         return None;
@@ -88,7 +87,17 @@ fn taint(stage: &ScriptStage, at: &At<'_>) -> Result<Taint, Trouble> {
     Ok(taint)
 }
 
-fn environment(stage: &ScriptStage, at: &At<'_>) -> Result<BTreeMap<String, String>, Trouble> {
+fn own_environment(stage: &ScriptStage, at: &At<'_>) -> Result<BTreeMap<String, String>, Trouble> {
+    let mut env = environment(at);
+    for (name, template) in stage.env.iter().filter(|(name, _)| is_variable(name)) {
+        env.insert(name.clone(), template.evaluate(at.context)?.text().replace('\0', ""));
+    }
+    env.extend(run_variables(at));
+    Ok(env)
+}
+
+/// What the environment of every script has: the values of the run, the way out, and which run it is.
+pub(super) fn environment(at: &At<'_>) -> BTreeMap<String, String> {
     let (values, too_long) = at.context.environment();
     for name in too_long {
         at.note(format!(
@@ -101,16 +110,19 @@ fn environment(stage: &ScriptStage, at: &At<'_>) -> Result<BTreeMap<String, Stri
         jail::proxy_variables()
     };
     env.extend(values);
-    for (name, template) in &stage.env {
-        if is_variable(name) {
-            env.insert(name.clone(), template.evaluate(at.context)?.text().replace('\0', ""));
-        }
-    }
-    env.insert("SPELLBOOK_RUN".to_owned(), at.run.run.id.to_string());
-    env.insert("SPELLBOOK_STAGE".to_owned(), at.path.to_string());
-    env.insert("SPELLBOOK_COMMIT".to_owned(), at.run.run.commit.to_string());
-    env.insert("SPELLBOOK_BRANCH".to_owned(), at.run.run.branch.to_string());
-    Ok(env)
+    env.extend(run_variables(at));
+    env
+}
+
+/// Which run it is; nothing else goes by these names.
+fn run_variables(at: &At<'_>) -> [(String, String); 4] {
+    [
+        ("SPELLBOOK_RUN", at.run.run.id.to_string()),
+        ("SPELLBOOK_STAGE", at.path.to_string()),
+        ("SPELLBOOK_COMMIT", at.run.run.commit.to_string()),
+        ("SPELLBOOK_BRANCH", at.run.run.branch.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
 }
 
 /// Standard output as a value: JSON where the stage says how it must look, else text without the

@@ -18,7 +18,7 @@ use ports::Retry;
 use ports::clock::Clock;
 use ports::forge::{Forge, ForgeError};
 use ports::models::Models;
-use ports::sandbox::{JailEnd, JailReport, JailSpec, OutputChunk, SandboxError};
+use ports::sandbox::{JailEnd, JailReport, JailSpec, OutputChunk, SandboxError, Stream};
 use ports::secrets::{Secrets, SecretsError};
 use ports::source::{Moved, Source};
 use ports::store::{Page, Repositories, Runs, Store, Topic};
@@ -266,8 +266,14 @@ impl fmt::Display for Ended {
 }
 
 /// A jail's program, of these words, one a line: `say WORDS`, `put FILE WORD` (a line at its end),
-/// `show FILE`, `tell VARIABLE`, `take MINUTES` of the clock, `fail`, `hang` until somebody ends it.
+/// `show FILE`, `tell VARIABLE`, `take MINUTES` of the clock, `fail`, `hang` until somebody ends it. The
+/// programs that a model's tools are made of are the machine's.
 fn program(jail: &JailSpec, clock: &FixedClock) -> Result<(Vec<OutputChunk>, JailReport), SandboxError> {
+    if let [name, ..] = jail.command.as_slice()
+        && ["sed", "sh", "cat", "find", "grep"].contains(&name.as_str())
+    {
+        return Ok(real(jail));
+    }
     // What an agent is asked to do is what it does, up to the first empty line.
     let script = match jail.command.as_slice() {
         [agent, _] if agent == "agent" => {
@@ -302,6 +308,20 @@ fn program(jail: &JailSpec, clock: &FixedClock) -> Result<(Vec<OutputChunk>, Jai
         }
     }
     Ok((said, ScriptedSandbox::exited(0)))
+}
+
+/// A program that reads and writes files for a model, for real: what it is given are a test's own words.
+fn real(jail: &JailSpec) -> (Vec<OutputChunk>, JailReport) {
+    #[expect(clippy::disallowed_methods, reason = "the tools of a model are the machine's own programs")]
+    let mut command = Command::new(&jail.command[0]);
+    command.args(&jail.command[1..]).current_dir(jail.workspace.join(&jail.directory));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).envs(&jail.env);
+    let mut child = command.spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), &jail.stdin).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [(Stream::Stdout, output.stdout), (Stream::Stderr, output.stderr)];
+    let said = said.map(|(stream, bytes)| OutputChunk { stream, bytes: bytes.into() });
+    (said.to_vec(), ScriptedSandbox::exited(output.status.code().unwrap()))
 }
 
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use crate::codes;
 use crate::diagnostic::Problem;
 use crate::expression::Template;
 use crate::model::{
-    AgentStage, ApprovalStage, ForeachStage, HttpBody, HttpStage, HybridStage, Manifest, ModelAlias,
-    OutcomeSpec, PromptStage, Retry, Rule, ScriptStage, Stage, StageKind,
+    AgentStage, ApprovalStage, ForeachStage, HttpBody, HttpStage, HybridStage, ModelAlias, OutcomeSpec,
+    PromptStage, Retry, Rule, ScriptStage, Stage, StageKind,
 };
 use crate::raw::daemon::Daemon;
 use crate::raw::scalar::{Any, Identifier, Line, Named, Templated, TemplatedJson, Text};
@@ -146,6 +146,7 @@ impl Check<'_> {
         let retry = self.retry(raw.retry.get());
         let kind = self.stage_type(raw, place)?;
         self.stage_keys(raw, kind, place);
+        self.own_tools(raw, kind);
         let kind = self.stage_kind(raw, kind, visible, around)?;
         let name = raw.name.get()?.0.clone();
         self.not_yet(raw, &kind, place);
@@ -159,18 +160,6 @@ impl Check<'_> {
             continue_on_error: raw.continue_on_error.cloned().unwrap_or(false),
             kind,
         })
-    }
-
-    /// Warns of what this version cannot run.
-    fn not_yet(&mut self, raw: &raw::Stage, kind: &StageKind, place: Place) {
-        let Some(what) = not_yet(kind, &|name| self.is_coding_agent(name)) else { return };
-        let problem = Problem::warning(&codes::NOT_YET, format!("this version cannot run {what} yet"));
-        let help = match kind {
-            StageKind::Agent(_) => Some(format!("the coding agents are {}", CODING_AGENTS.join(", "))),
-            _ => None,
-        };
-        let near = raw.r#type.place().or(raw.agent.place()).unwrap_or(place);
-        self.reader.report(problem.maybe_help(help), near);
     }
 
     /// The type that is written, or the one that the keys tell.
@@ -301,7 +290,7 @@ impl Check<'_> {
             temperature: self.within_floats(&raw.temperature, 0.0, 2.0),
             session: template(&raw.session),
             attachments: attachments.iter().filter_map(template).collect(),
-            tools: tools.map(|tool: &Tool| tool.as_str().to_owned()).collect(),
+            tools: tools.map(|tool: &Tool| tool.kind()).collect(),
             turns: self.within(&raw.turns, 1..=10_000),
         })
     }
@@ -514,48 +503,15 @@ impl Check<'_> {
             self.reader.report(problem.help(format!("a `{word}` stage must have it")), near);
         }
     }
-}
 
-/// The stages that this version cannot run, inner ones too, by name and why, where the server has these
-/// coding agents besides those that everybody knows. A run with one of them is to be refused before it begins.
-pub fn unsupported_stages(manifest: &Manifest, agents: &[String]) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let is_program = |name: &str| CODING_AGENTS.contains(&name) || agents.iter().any(|agent| agent == name);
-    collect_unsupported(&manifest.stages, &is_program, &mut found);
-    collect_unsupported(&manifest.on_failure, &is_program, &mut found);
-    found
-}
-
-fn collect_unsupported(
-    stages: &[Stage],
-    is_program: &dyn Fn(&str) -> bool,
-    found: &mut Vec<(String, String)>,
-) {
-    for stage in stages {
-        found.extend(not_yet(&stage.kind, is_program).map(|why| (stage.name.clone(), why)));
-        if let StageKind::Foreach(foreach) = &stage.kind {
-            collect_unsupported(&foreach.stages, is_program, found);
+    /// A coding agent has tools of its own, which nobody else chooses.
+    fn own_tools(&mut self, raw: &raw::Stage, kind: StageType) {
+        let (Some(Line(agent)), Some(place)) = (raw.agent.get(), raw.tools.place()) else { return };
+        if kind == StageType::Agent && self.is_coding_agent(agent) {
+            let message = format!("`tools` are for models, and {} is a coding agent", quoted(agent));
+            let problem = Problem::error(&codes::MISPLACED_KEY, message);
+            self.reader.report(problem.help("it brings its own; leave the key away"), place);
         }
-    }
-}
-
-/// What of a stage this version cannot run.
-fn not_yet(kind: &StageKind, is_program: &dyn Fn(&str) -> bool) -> Option<String> {
-    match kind {
-        StageKind::Agent(stage) if !is_program(&stage.task.agent) => {
-            let model = quoted(&stage.task.agent);
-            Some(format!("`agent` stages with a model ({model}) in place of a coding agent"))
-        }
-        StageKind::Image(_) | StageKind::Approval(_) => Some(format!("`{}` stages", kind.as_str())),
-        StageKind::Foreach(stage) if stage.parallel => Some("`parallel` stages".to_owned()),
-        StageKind::Agent(_)
-        | StageKind::Prompt(_)
-        | StageKind::Script(_)
-        | StageKind::Hybrid(_)
-        | StageKind::Http(_)
-        | StageKind::Rules(_)
-        | StageKind::Daemon(_)
-        | StageKind::Foreach(_) => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! `stages:`: what a daemon does.
 
+use crate::model;
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -76,7 +77,8 @@ object! {
         /// Files of the workspace that go with the question.
         #[schemars(example = json!(["screenshots/before.png"]))]
         attachments: OneOrMany<Templated>,
-        /// What the model may do in the sandbox while it answers.
+        /// What the model may do in the sandbox while it answers. An `agent` stage with a model has all of
+        /// them where nothing is said; a coding agent brings its own.
         #[schemars(example = json!(["read", "search"]))]
         tools: Vec<Slot<Tool>>,
         /// Turns of a model with tools, within the run's limit.
@@ -158,6 +160,7 @@ words! {
     enum Tool {
         Read = "read",
         Write = "write",
+        Edit = "edit",
         List = "list",
         Search = "search",
         Run = "run",
@@ -165,8 +168,8 @@ words! {
 }
 
 impl Tool {
-    pub(crate) fn as_str(self) -> &'static str {
-        Self::WORDS[self as usize]
+    pub(crate) fn kind(self) -> model::Tool {
+        model::Tool::ALL[self as usize]
     }
 }
 
@@ -210,7 +213,7 @@ impl StageType {
     pub(crate) fn keys(self) -> Vec<&'static str> {
         let own: Vec<&str> = match self {
             Self::Prompt => [&QUESTION[..], &["tools"]].concat(),
-            Self::Agent => [&QUESTION[..], &["working_directory"]].concat(),
+            Self::Agent => [&QUESTION[..], &["tools", "working_directory"]].concat(),
             Self::Script => [&SCRIPT[..], &["input"]].concat(),
             Self::Hybrid => [&QUESTION[..], &SCRIPT[..], &["agent_role"]].concat(),
             Self::Http => vec!["request", "schema"],
