@@ -13,6 +13,7 @@ pub mod time;
 
 pub mod money;
 pub mod purse;
+pub mod route;
 
 pub mod repository;
 pub mod revision;

@@ -69,6 +69,13 @@ impl Purse {
         self.balance().limit
     }
 
+    /// What is neither spent nor set aside; `None` has no bound.
+    pub fn left(&self) -> Option<NanoUsd> {
+        let balance = self.balance();
+        let taken = balance.spent.plus(balance.reserved);
+        balance.limit.map(|limit| limit.plus(NanoUsd::from_nanos(-taken.nanos())))
+    }
+
     /// What has been spent.
     pub fn spent(&self) -> NanoUsd {
         self.balance().spent

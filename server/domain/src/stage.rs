@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::money::NanoUsd;
 use crate::name::Commit;
+use crate::route::Ranking;
 use crate::run::Failure;
 use crate::time::Timestamp;
 use crate::value::Value;
@@ -134,6 +135,8 @@ impl StageEnd {
 pub struct StageUsage {
     /// Every call of a model, failed ones too.
     pub calls: Vec<ModelUsage>,
+    /// How the models were chosen, one for each question.
+    pub rankings: Vec<Ranking>,
     /// Processor time, microseconds.
     pub cpu_micros: u64,
     /// The most memory at once, bytes.
@@ -172,9 +175,22 @@ impl StageUsage {
         self.calls.iter().fold(Tokens::default(), |sum, call| sum.plus(&call.tokens))
     }
 
+    /// Notes how a model was chosen. One that was chosen as the one before, for the same reasons, is not
+    /// noted again; nor are more than a hundred.
+    pub fn rank(&mut self, ranking: Ranking) {
+        const MOST: usize = 100;
+        let again = self.rankings.last().is_some_and(|last| last.is_like(&ranking));
+        if !again && self.rankings.len() < MOST {
+            self.rankings.push(ranking);
+        }
+    }
+
     /// Adds what an attempt at the same stage used besides.
     pub fn add(&mut self, more: Self) {
         self.calls.extend(more.calls);
+        for ranking in more.rankings {
+            self.rank(ranking);
+        }
         self.cpu_micros += more.cpu_micros;
         self.memory_peak = self.memory_peak.max(more.memory_peak);
         self.sandbox = more.sandbox.or(self.sandbox.take());

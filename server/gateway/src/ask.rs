@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
+use domain::route::{Ranking, Reason, Verdict};
 use domain::run::Failure;
 use ports::Retry;
 use ports::models::{Message, Question, ToolCall};
 use rand::RngExt;
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use crate::budget::Paid;
+use crate::budget::{Paid, most_of};
 use crate::call::{self, Tools};
 use crate::class::{Class, Fault, Next, Same};
 use crate::config::RetryConfig;
 use crate::dialect::{Draft, Prompt, Stop};
 use crate::gateway::Target;
+use crate::health::{Measured, Ward};
 use crate::ledger::Ledger;
 use crate::pieces::Pieces;
 use crate::structured::{SchemaCheck, Shape, quote};
@@ -25,6 +27,18 @@ pub(crate) struct Asker {
     pub(crate) tools: Tools,
     pub(crate) retry: RetryConfig,
     pub(crate) check: SchemaCheck,
+    /// Regions in which models may run that must be in one.
+    pub(crate) regions: Vec<String>,
+    pub(crate) ward: Ward,
+}
+
+/// What comes of a question on the way to its answer. It lives outside the work, so that a cancelled
+/// question still says what it cost and whom it was put to.
+#[derive(Debug)]
+pub(crate) struct Course {
+    pub(crate) ledger: Ledger,
+    pub(crate) pieces: Pieces,
+    pub(crate) ranking: Option<Ranking>,
 }
 
 /// Why there is no answer.
@@ -64,9 +78,8 @@ impl Asker {
     pub(crate) async fn answer(
         &self,
         question: &Question,
-        targets: &[Target],
-        ledger: &mut Ledger,
-        pieces: &mut Pieces,
+        targets: &[Option<Target>],
+        course: &mut Course,
     ) -> Result<Given, NoAnswer> {
         let mut prompt = Prompt {
             system: question.system.clone(),
@@ -76,9 +89,20 @@ impl Asker {
             max_tokens: question.max_tokens,
             temperature: question.temperature,
         };
+        let Course { ledger, pieces, ranking } = course;
         let mut paid = Paid { purse: &question.purse, ledger };
-        let (draft, at) = self.draft(targets, &prompt, &mut paid, pieces).await?;
-        let target = &targets[at];
+        let asked = loop {
+            let (decided, asked) = self.rank(question, targets, &prompt, &paid);
+            let wait = Self::limited_for(&decided).filter(|wait| *wait <= self.retry.max_wait);
+            let decided = ranking.insert(decided);
+            match (asked.is_empty(), wait) {
+                (false, _) => break asked,
+                (true, Some(wait)) => sleep(wait).await,
+                (true, None) => return Err(nobody(decided, targets, &prompt, &paid)),
+            }
+        };
+        let (draft, at) = self.draft(&asked, &prompt, &mut paid, pieces).await?;
+        let target = &asked[at];
         let shape = match prompt.shape.clone() {
             Some(shape) if draft.calls.is_empty() => shape,
             // Who calls a tool has not answered yet.
@@ -97,7 +121,7 @@ impl Asker {
         pieces.restart("the answer did not fit its schema; it is being mended");
         prompt.messages.push(Message::Assistant { text: quote(&draft.text), calls: Vec::new() });
         prompt.messages.push(Message::User(shape.repair(&problems)));
-        let (draft, _) = self.draft(&targets[at..=at], &prompt, &mut paid, pieces).await?;
+        let (draft, _) = self.draft(&asked[at..=at], &prompt, &mut paid, pieces).await?;
         if !draft.calls.is_empty() {
             return Ok(Given::new(target, draft, None));
         }
@@ -120,10 +144,6 @@ impl Asker {
         let mut left = self.retry.attempts.max(1);
         for (at, target) in targets.iter().enumerate() {
             if target.reads_no_more_than(too_small) {
-                continue;
-            }
-            if !prompt.tools.is_empty() && !target.facts.calls_tools() {
-                faults.push((target, Fault::new(Class::Capability, "is not asked: it cannot call tools")));
                 continue;
             }
             let mut repeated = 0;
@@ -163,13 +183,57 @@ impl Asker {
         pieces: &mut Pieces,
     ) -> Result<Draft, Fault> {
         let (prompt, reservation) = paid.reserve(target, prompt)?;
+        let most = most_of(target, &prompt, paid.purse);
+        let asking =
+            self.ward.asks(&target.provider.name, &target.key(), most.read.saturating_add(most.written));
         let call = paid.ledger.open(target, prompt.bytes(), reservation);
+        let begun = Instant::now();
         let result = call::ask(&self.tools, target, &prompt, call, pieces).await;
         let draft = call.draft.clone();
         paid.ledger.close();
         pieces.flush();
-        result.map(|()| draft)
+        match result {
+            Ok(()) => {
+                asking.answered(measured(begun, &draft));
+                Ok(draft)
+            }
+            Err(fault) => {
+                asking.failed(&fault);
+                Err(fault)
+            }
+        }
     }
+}
+
+/// What an answer says about the next one's time and cost.
+fn measured(begun: Instant, draft: &Draft) -> Option<Measured> {
+    let tokens = draft.tokens?;
+    Some(Measured {
+        first: draft.first_at? - begun,
+        whole: begun.elapsed(),
+        read: tokens.input.saturating_add(tokens.cache_read).saturating_add(tokens.cache_write),
+        cached: tokens.cache_read,
+        written: tokens.output,
+    })
+}
+
+/// Why nobody is asked at all. Where it is the money, the purse says it best.
+fn nobody(ranking: &Ranking, targets: &[Option<Target>], prompt: &Prompt, paid: &Paid<'_>) -> NoAnswer {
+    let mut faults = Vec::new();
+    for target in targets.iter().flatten() {
+        let verdict = ranking.verdicts.iter().find(|verdict| verdict.target == target.requested);
+        let Some(Verdict { reason, .. }) = verdict else { continue };
+        let fault = match reason {
+            Reason::TooDear | Reason::Unpriced => match paid.reserve(target, prompt) {
+                Err(fault) => fault,
+                Ok(_) => Fault::new(Class::Transient, "is not asked: there was no money a moment ago"),
+            },
+            Reason::Limited { .. } => Fault::new(Class::RateLimited, format!("is not asked: {reason}")),
+            _ => Fault::new(Class::Capability, format!("is not asked: {reason}")),
+        };
+        faults.push((target, fault));
+    }
+    no_answer(&faults)
 }
 
 impl RetryConfig {

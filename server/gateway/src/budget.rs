@@ -22,15 +22,28 @@ impl Paid<'_> {
     /// When there is not enough, or nobody knows what it costs.
     pub(crate) fn reserve(&self, target: &Target, prompt: &Prompt) -> Result<(Prompt, Reservation), Fault> {
         let mut prompt = prompt.clone();
-        let unbounded = prompt.max_tokens.is_none() && self.purse.limit().is_some();
-        if unbounded || Spoken::of(&target.provider) == Some(Spoken::Messages) {
-            let own = target.facts.output.map_or(UNSAID_MAX, |most| most.min(UNSAID_MAX));
-            prompt.max_tokens.get_or_insert(u32::try_from(own).unwrap_or(u32::MAX));
-        }
-        let written = prompt.max_tokens.map_or(0, u64::from).min(target.facts.output.unwrap_or(u64::MAX));
-        let most = Most { read: tokens_at_most(prompt.bytes()), written, ..Most::default() };
+        prompt.max_tokens = longest(target, &prompt, self.purse);
+        let most = most_of(target, &prompt, self.purse);
         Ok((prompt, set_aside(self.purse, target, &most)?))
     }
+}
+
+/// The limit of an answer: where it would have no bound but the money has, it gets one.
+fn longest(target: &Target, prompt: &Prompt, purse: &Purse) -> Option<u32> {
+    let unbounded = prompt.max_tokens.is_none() && purse.limit().is_some();
+    if unbounded || Spoken::of(&target.provider) == Some(Spoken::Messages) {
+        let own = target.facts.output.map_or(UNSAID_MAX, |most| most.min(UNSAID_MAX));
+        return prompt.max_tokens.or(Some(u32::try_from(own).unwrap_or(u32::MAX)));
+    }
+    prompt.max_tokens
+}
+
+/// What a question may use at a target at most.
+pub(crate) fn most_of(target: &Target, prompt: &Prompt, purse: &Purse) -> Most {
+    let longest = longest(target, prompt, purse).map_or(0, u64::from);
+    let written = longest.min(target.facts.output.unwrap_or(u64::MAX));
+    let read = tokens_at_most(prompt.bytes()).min(target.context().unwrap_or(u64::MAX));
+    Most { read, written, ..Most::default() }
 }
 
 /// What a call may use at most.

@@ -94,6 +94,7 @@ impl Reading<'_> {
         if is_json(response.headers()) {
             let whole = read_all(&mut response.bytes_stream(), &self.deadlines, ANSWER_MAX).await?;
             dialect::read_whole(self.dialect, &whole, &mut call.draft)?;
+            call.draft.first_at = Some(Instant::now());
             pieces.send(&call.draft.text);
             return Ok(());
         }
@@ -119,6 +120,7 @@ impl Reading<'_> {
                 Err(fault) => return Err(fault),
             };
             begun = true;
+            draft.first_at.get_or_insert_with(Instant::now);
             parser.push(&chunk, &mut events).map_err(|_| broken("sent an event that is too large"))?;
             for event in events.drain(..) {
                 self.event(&event, draft, pieces)?;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use domain::route::Ability;
 use serde::Deserialize;
 
 use crate::config::Dialect;
@@ -40,6 +41,9 @@ pub(crate) struct Facts {
     /// What it costs; `None` is not known.
     #[serde(default)]
     pub(crate) prices: Option<Prices>,
+    /// How good it is, as the operator says.
+    #[serde(skip)]
+    pub(crate) quality: Option<i64>,
     /// What it can and what it refuses.
     #[serde(default)]
     pub(crate) capabilities: Vec<Capability>,
@@ -78,6 +82,7 @@ impl Facts {
             context: None,
             output: None,
             prices: None,
+            quality: None,
             capabilities: Vec::new(),
             source: "unlisted".to_owned(),
             date: None,
@@ -88,9 +93,15 @@ impl Facts {
         self.capabilities.contains(&capability)
     }
 
-    /// Whether it may be sent tools. One that is not listed may: it says so itself when it cannot.
-    pub(crate) fn calls_tools(&self) -> bool {
-        self.has(Capability::Tools) || self.source == "unlisted"
+    /// What it can do, as the router puts it; `None` when it is not listed.
+    pub(crate) fn abilities(&self) -> Option<Vec<Ability>> {
+        let can = |capability: &Capability| match capability {
+            Capability::Tools => Some(Ability::Tools),
+            Capability::Json => Some(Ability::Json),
+            Capability::Vision => Some(Ability::Vision),
+            Capability::Reasoning | Capability::NoTemperature | Capability::NoForcedTool => None,
+        };
+        (self.source != "unlisted").then(|| self.capabilities.iter().filter_map(can).collect())
     }
 
     /// Whether it may be sent a schema. One that is not listed may: most servers take it.

@@ -18,6 +18,8 @@ pub struct Config {
     pub providers: BTreeMap<String, ProviderConfig>,
     /// Names of the operator's own for models; they win over the catalogue's.
     pub names: BTreeMap<String, ModelConfig>,
+    /// Regions in which providers may run, for daemons that ask for `requires: [region]`.
+    pub regions: Vec<String>,
     /// How often and how soon a failed call is made again.
     pub retry: RetryConfig,
     /// The model of this machine.
@@ -47,6 +49,12 @@ pub struct ProviderConfig {
     pub stream_usage: Option<StreamUsage>,
     /// How long it may take.
     pub timeouts: Option<Timeouts>,
+    /// Where it runs, as the operator calls it: `eu`, `on-premises`, …
+    pub region: Option<String>,
+    /// Calls in a minute at most.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens of questions and their longest answers in a minute at most.
+    pub tokens_per_minute: Option<u64>,
 }
 
 /// The language of a provider.
@@ -193,6 +201,9 @@ pub struct ModelConfig {
     pub prices: Option<Prices>,
     /// How many tokens it reads at most.
     pub context: Option<u64>,
+    /// How good it is, for `route: quality`: higher is better. Without it, what a million tokens of its
+    /// answers cost stands for it, in cents.
+    pub quality: Option<i64>,
 }
 
 /// The model of this machine.

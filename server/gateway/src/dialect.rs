@@ -6,6 +6,7 @@ pub(crate) mod openai;
 use domain::stage::Tokens;
 use ports::models::{Message, Tool, ToolCall};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::class::{Class, Complaint, Fault, classify_in_stream};
 use crate::config::Dialect;
@@ -118,6 +119,8 @@ pub(crate) struct Draft {
     pub(crate) stop: Option<Stop>,
     /// Whether the provider has said that this is all.
     pub(crate) done: bool,
+    /// When the first piece of it came.
+    pub(crate) first_at: Option<Instant>,
     /// Anthropic: whether the block that is being read is one of ours.
     block: anthropic::Block,
     /// Anthropic: whether the answer has begun as a call; text around it does not count then.

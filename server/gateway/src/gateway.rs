@@ -7,16 +7,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ports::clock::Clock;
-use ports::models::{Answer, ModelError, Models, Question};
+use ports::models::{Answer, Choice, ModelError, Models, Question};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::ask::{Asker, Given, NoAnswer};
+use crate::ask::{Asker, Course, Given, NoAnswer};
 use crate::call::Tools;
 use crate::catalogue::{Catalogue, Facts};
 use crate::class::Class;
 use crate::client;
 use crate::config::{Config, ModelConfig};
+use crate::health::Ward;
 use crate::ledger::Ledger;
 use crate::local::Local;
 use crate::pieces::Pieces;
@@ -122,6 +123,11 @@ impl Target {
         self.provider.name == other.provider.name && self.facts.id == other.facts.id
     }
 
+    /// `provider/model`: what is known of how it does stands under this.
+    pub(crate) fn key(&self) -> String {
+        self.to_string()
+    }
+
     /// Whether it is known to read no more than a model for which the question was too long.
     pub(crate) fn reads_no_more_than(&self, too_small: Option<u64>) -> bool {
         matches!((self.context(), too_small), (Some(own), Some(other)) if own <= other)
@@ -158,6 +164,8 @@ impl Gateway {
                 tools: Tools { http, clock: surroundings.clock },
                 retry: config.retry,
                 check: surroundings.check,
+                regions: config.regions,
+                ward: Ward::default(),
             },
         };
         for (name, model) in &gateway.names {
@@ -218,6 +226,7 @@ impl Gateway {
         let mut facts = (*target.facts).clone();
         facts.prices = own.prices.clone().or(facts.prices);
         facts.context = own.context.or(facts.context);
+        facts.quality = own.quality;
         Some(Target { requested: name.to_owned(), facts: Arc::new(facts), ..target })
     }
 
@@ -247,13 +256,14 @@ impl Gateway {
         )
     }
 
-    /// The targets of a question. One that is not known is passed over as long as another is.
-    fn targets(&self, question: &Question) -> Result<Vec<Target>, NoAnswer> {
-        let targets: Vec<Target> = question.targets.iter().filter_map(|name| self.resolve(name)).collect();
-        match (targets.is_empty(), question.targets.first()) {
-            (false, _) => Ok(targets),
-            (true, Some(name)) => Err(NoAnswer::never("model_unknown", self.unknown(name))),
-            (true, None) => Err(NoAnswer::never("model_unknown", "no model is named")),
+    /// The targets of a question, each with its share and its name. One that is not known is passed over as
+    /// long as another is.
+    fn targets(&self, choice: &Choice) -> Result<Vec<Option<Target>>, NoAnswer> {
+        let targets: Vec<_> = choice.targets.iter().map(|name| self.resolve(name)).collect();
+        match (targets.iter().any(Option::is_some), choice.targets.first()) {
+            (true, _) => Ok(targets),
+            (false, Some(name)) => Err(NoAnswer::never("model_unknown", self.unknown(name))),
+            (false, None) => Err(NoAnswer::never("model_unknown", "no model is named")),
         }
     }
 }
@@ -266,12 +276,11 @@ impl Models for Gateway {
         pieces: mpsc::Sender<String>,
         cancel: CancellationToken,
     ) -> Result<Answer, ModelError> {
-        let mut ledger = Ledger::default();
-        let result = match self.targets(&question) {
+        let mut course = Course { ledger: Ledger::default(), pieces: Pieces::new(pieces), ranking: None };
+        let result = match self.targets(&question.choice) {
             Err(none) => Err(none),
             Ok(targets) => {
-                let mut pieces = Pieces::new(pieces);
-                let work = Box::pin(self.asker.answer(&question, &targets, &mut ledger, &mut pieces));
+                let work = Box::pin(self.asker.answer(&question, &targets, &mut course));
                 tokio::select! {
                     biased;
                     () = cancel.cancelled() => Err(NoAnswer::never(Class::Local.policy().code, "the question was cancelled")),
@@ -279,13 +288,17 @@ impl Models for Gateway {
                 }
             }
         };
+        let Course { ledger, ranking, .. } = course;
         let calls = ledger.into_calls();
         match result {
-            Ok(given) => {
-                let Given { text, json, wants, target } = given;
-                Ok(Answer { text, wants, target, json, calls })
+            Ok(Given { text, json, wants, target }) => {
+                let ranking = ranking.unwrap_or_default();
+                Ok(Answer { text, wants, target, ranking, json, calls })
             }
-            Err(none) => Err(ModelError { failure: none.failure, calls, retry: none.retry }),
+            Err(none) => {
+                let ranking = ranking.map(Box::new);
+                Err(ModelError { failure: none.failure, calls, ranking, retry: none.retry })
+            }
         }
     }
 

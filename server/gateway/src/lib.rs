@@ -18,8 +18,10 @@ mod budget;
 mod call;
 mod class;
 mod dialect;
+mod health;
 mod ledger;
 mod pieces;
+mod rank;
 mod sse;
 mod structured;
 

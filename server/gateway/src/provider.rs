@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::class::{Class, Fault};
 use crate::config::{Dialect, KeySource, LimitField, ProviderConfig, StreamUsage, Timeouts};
 use crate::gateway::BuildError;
+use crate::health::PerMinute;
 use crate::local::{Local, Slot};
 
 const DATA: &str = include_str!("../data/providers.toml");
@@ -27,6 +28,8 @@ pub(crate) struct Provider {
     pub(crate) limit_field: LimitField,
     pub(crate) stream_usage: StreamUsage,
     pub(crate) timeouts: Timeouts,
+    pub(crate) region: Option<String>,
+    pub(crate) allowed: PerMinute,
     place: Place,
 }
 
@@ -87,6 +90,8 @@ impl Provider {
             limit_field: LimitField::MaxTokens,
             stream_usage: StreamUsage::Asked,
             timeouts,
+            region: None,
+            allowed: PerMinute::default(),
             place: Place::Here(local),
         }
     }
@@ -119,6 +124,8 @@ impl Provider {
             limit_field: config.limit_field.unwrap_or_default(),
             stream_usage: config.stream_usage.unwrap_or_default(),
             timeouts: config.timeouts.unwrap_or_default(),
+            region: config.region.clone(),
+            allowed: PerMinute { requests: config.requests_per_minute, tokens: config.tokens_per_minute },
             place: Place::Far { ways, key },
         })
     }
@@ -235,6 +242,9 @@ fn lay_over(entry: &mut ProviderConfig, over: &ProviderConfig) {
     entry.limit_field = over.limit_field.or(entry.limit_field);
     entry.stream_usage = over.stream_usage.or(entry.stream_usage);
     entry.timeouts = over.timeouts.or(entry.timeouts);
+    entry.region = over.region.clone().or_else(|| entry.region.take());
+    entry.requests_per_minute = over.requests_per_minute.or(entry.requests_per_minute);
+    entry.tokens_per_minute = over.tokens_per_minute.or(entry.tokens_per_minute);
 }
 
 fn base_url(text: &str) -> Result<Url, String> {

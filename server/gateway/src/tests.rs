@@ -5,6 +5,7 @@ mod faults;
 mod formats;
 pub(crate) mod mock;
 mod proxy;
+mod routing;
 mod tools;
 
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use domain::money::NanoUsd;
 use domain::purse::Purse;
 use domain::time::Timestamp;
-use ports::models::{Answer, Message, ModelError, Models, Question};
+use ports::models::{Answer, Choice, Message, ModelError, Models, Question};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use testkit::FixedClock;
@@ -105,7 +106,7 @@ pub(crate) fn with_patience(
 
 pub(crate) fn question(target: &str) -> Question {
     Question {
-        targets: vec![target.to_owned()],
+        choice: Choice::of(target),
         system: Some("You greet.".to_owned()),
         messages: vec![Message::User("Greet the world.".to_owned())],
         tools: Vec::new(),
@@ -114,6 +115,12 @@ pub(crate) fn question(target: &str) -> Question {
         temperature: Some(0.5),
         purse: Purse::new(None, NanoUsd::ZERO),
     }
+}
+
+/// A question to the first of these that answers.
+pub(crate) fn to_any(targets: &[&str]) -> Question {
+    let targets = targets.iter().map(|name| (*name).to_owned()).collect();
+    Question { choice: Choice { targets, ..Choice::default() }, ..question("") }
 }
 
 pub(crate) fn label() -> Value {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use domain::limits::Limits;
 use domain::money::Price;
 use domain::name::{Address, DaemonId, SecretName};
+use domain::route::{Ability, Route};
 use domain::run::ConcurrencyBehavior;
 use domain::trigger::Trigger;
 use serde_json::Value as Json;
@@ -161,23 +162,7 @@ pub struct ModelAlias {
     /// The share of each target, in their order; empty unless `route` is [`Route::Weighted`].
     pub weights: Vec<u32>,
     /// What it must be able to do.
-    pub requires: Vec<String>,
-}
-
-/// How one of several models is chosen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Route {
-    /// The first that works.
-    #[default]
-    Order,
-    /// The one that is expected to cost least.
-    Cheapest,
-    /// The one that begins to answer soonest.
-    Fastest,
-    /// By share.
-    Weighted,
-    /// The best.
-    Quality,
+    pub requires: Vec<Ability>,
 }
 
 /// One step.

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use domain::purse::Purse;
+use domain::route::{Ability, Ranking, Route};
 use domain::run::Failure;
 use domain::stage::ModelUsage;
 use tokio::sync::mpsc;
@@ -35,8 +36,8 @@ pub trait Models: std::fmt::Debug + Send + Sync {
 /// A question.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// The model, by any name that the catalogue or the operator knows; tried in order.
-    pub targets: Vec<String>,
+    /// Which models may be asked, and how one is chosen.
+    pub choice: Choice,
     /// What the model is told before.
     pub system: Option<String>,
     /// What was said so far; the last word is not the model's.
@@ -52,6 +53,28 @@ pub struct Question {
     /// What it is paid from: before each call, retries and repairs too, what that may cost at most is
     /// set aside, and after it what it did cost is taken.
     pub purse: Purse,
+}
+
+/// Which models may be asked, and how one is chosen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// The models, by any name that the catalogue or the operator knows.
+    pub targets: Vec<String>,
+    /// The share of each, in their order; empty unless `route` is [`Route::Weighted`].
+    pub weights: Vec<u32>,
+    /// How one is chosen.
+    pub route: Route,
+    /// What it must be able to do.
+    pub needs: Vec<Ability>,
+    /// Which of them the conversation is with.
+    pub stays_with: Option<String>,
+}
+
+impl Choice {
+    /// This one model.
+    pub fn of(target: impl Into<String>) -> Self {
+        Self { targets: vec![target.into()], ..Self::default() }
+    }
 }
 
 /// Something that was said.
@@ -110,6 +133,8 @@ pub struct Answer {
     pub wants: Vec<ToolCall>,
     /// Which of the question's targets answered.
     pub target: String,
+    /// Why it was asked, and the others were not.
+    pub ranking: Ranking,
     /// Parsed and checked, when there was a schema.
     pub json: Option<serde_json::Value>,
     /// Every call that was made, failed ones and repairs too.
@@ -125,6 +150,8 @@ pub struct ModelError {
     pub failure: Failure,
     /// Every call that was made and may cost money.
     pub calls: Vec<ModelUsage>,
+    /// Which models were asked, and why others were not, as far as it came to that.
+    pub ranking: Option<Box<Ranking>>,
     /// Whether the stage may be tried again.
     pub retry: crate::Retry,
 }

@@ -2,7 +2,7 @@
 
 use domain::money::{Price, PriceModel};
 use domain::trigger::{Trigger, TriggerKind};
-use manifest::model::{Category, Input, InputKind, Manifest, Route, Stage, StageKind};
+use manifest::model::{Category, Input, InputKind, Manifest, Stage, StageKind};
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 use utoipa::ToSchema;
@@ -160,7 +160,7 @@ impl From<&Manifest> for ManifestJson {
         let Manifest { permissions, limits, .. } = manifest;
         let models = manifest.models.iter().map(|(name, alias)| ModelJson {
             name: name.clone(),
-            route: route(alias.route),
+            route: alias.route.as_str(),
             targets: alias.targets.clone(),
         });
         Self {
@@ -310,16 +310,6 @@ const fn category(category: Category) -> &'static str {
         Category::Content => "content",
         Category::Analysis => "analysis",
         Category::Creative => "creative",
-    }
-}
-
-const fn route(route: Route) -> &'static str {
-    match route {
-        Route::Order => "order",
-        Route::Cheapest => "cheapest",
-        Route::Fastest => "fastest",
-        Route::Weighted => "weighted",
-        Route::Quality => "quality",
     }
 }
 

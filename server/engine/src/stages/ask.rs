@@ -1,9 +1,10 @@
 //! Asking a model: what `prompt` and `hybrid` have in common.
 
-use domain::stage::StageUsage;
+use domain::route::Ranking;
+use domain::stage::{ModelUsage, StageUsage};
 use domain::value::{Taint, Value};
 use manifest::model::PromptStage;
-use ports::models::{Answer, Message, ModelError, Question};
+use ports::models::{Answer, Choice, Message, ModelError, Question};
 use ports::store::logs::LineSource;
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
@@ -25,7 +26,7 @@ pub(super) struct Asked {
 /// Whatever a model says could have been put into its mouth, so the value is never trusted.
 pub(super) async fn ask(stage: &PromptStage, asked: Asked, at: &At<'_>) -> Made {
     let question = Question {
-        targets: targets(&stage.agent, at),
+        choice: choice(&stage.agent, at),
         system: asked.system,
         messages: vec![Message::User(asked.prompt)],
         tools: Vec::new(),
@@ -37,10 +38,12 @@ pub(super) async fn ask(stage: &PromptStage, asked: Asked, at: &At<'_>) -> Made 
     match aloud(question, at).await {
         Ok(answer) => {
             let json = answer.json.unwrap_or_else(|| Json::from(answer.text.trim()));
-            Made::value(Value { json, taint: Taint::External }).using(usage(answer.calls))
+            let usage = usage(answer.calls, Some(answer.ranking));
+            Made::value(Value { json, taint: Taint::External }).using(usage)
         }
-        Err(ModelError { failure, calls, retry }) => {
-            Made::from(Trouble { failure, timed_out: false, retry }).using(usage(calls))
+        Err(ModelError { failure, calls, ranking, retry }) => {
+            Made::from(Trouble { failure, timed_out: false, retry })
+                .using(usage(calls, ranking.map(|ranking| *ranking)))
         }
     }
 }
@@ -54,8 +57,15 @@ pub(super) async fn aloud(question: Question, at: &At<'_>) -> Result<Answer, Mod
 }
 
 /// The models that a name stands for: the daemon's own names first.
-pub(super) fn targets(agent: &str, at: &At<'_>) -> Vec<String> {
-    alias(agent, at).unwrap_or_else(|| vec![agent.to_owned()])
+pub(super) fn choice(agent: &str, at: &At<'_>) -> Choice {
+    let Some(alias) = at.run.manifest.models.get(agent) else { return Choice::of(agent) };
+    Choice {
+        targets: alias.targets.clone(),
+        weights: alias.weights.clone(),
+        route: alias.route,
+        needs: alias.requires.clone(),
+        stays_with: None,
+    }
 }
 
 /// The models that the daemon itself has under a name.
@@ -63,8 +73,8 @@ pub(super) fn alias(name: &str, at: &At<'_>) -> Option<Vec<String>> {
     at.run.manifest.models.get(name).map(|alias| alias.targets.clone())
 }
 
-fn usage(calls: Vec<domain::stage::ModelUsage>) -> StageUsage {
-    StageUsage { calls, ..StageUsage::default() }
+fn usage(calls: Vec<ModelUsage>, ranking: Option<Ranking>) -> StageUsage {
+    StageUsage { calls, rankings: ranking.into_iter().collect(), ..StageUsage::default() }
 }
 
 async fn log(at: &At<'_>, mut pieces: mpsc::Receiver<String>) {

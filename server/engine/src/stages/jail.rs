@@ -113,6 +113,7 @@ pub(super) async fn run_at(
     tell_hosts(&visited.hosts, at);
     let usage = StageUsage {
         calls: visited.calls,
+        rankings: Vec::new(),
         cpu_micros: u64::try_from(report.cpu.as_micros()).unwrap_or(u64::MAX),
         memory_peak: report.memory_peak,
         sandbox: Some(report.policy),

@@ -11,7 +11,7 @@ use manifest::model::{AgentStage, PromptStage, Tool};
 use ports::models::{Answer, Message, ModelError, Question};
 use serde_json::Value as Json;
 
-use super::ask::{Asked, aloud, targets};
+use super::ask::{Asked, aloud, choice};
 use super::jail;
 use super::tools::Tools;
 use super::{At, Made, Trouble, prompt};
@@ -59,7 +59,7 @@ async fn work(stage: &PromptStage, allowed: &[Tool], directory: PathBuf, at: &At
         let mut talk = Talk::begin(stage, asked, Tools::offered(allowed), at);
         let said = talk.until_done(&tools, at).await;
         let mut usage = tools.used();
-        usage.calls.append(&mut talk.usage.calls);
+        usage.add(talk.usage);
         (said, usage)
     };
     made(said, usage, desk, at).await
@@ -110,7 +110,7 @@ impl Talk {
             None => WORKER.to_owned(),
         };
         let question = Question {
-            targets: targets(&stage.agent, at),
+            choice: choice(&stage.agent, at),
             system: Some(system),
             messages: vec![Message::User(asked.prompt)],
             tools,
@@ -153,14 +153,13 @@ impl Talk {
             match aloud(self.question.clone(), at).await {
                 Ok(mut answer) => {
                     self.usage.calls.append(&mut answer.calls);
-                    let known = self.question.targets.iter().position(|name| *name == answer.target);
-                    if let Some(known) = known {
-                        self.question.targets[..=known].rotate_right(1);
-                    }
+                    self.usage.rank(answer.ranking.clone());
+                    self.question.choice.stays_with = Some(answer.target.clone());
                     return Ok(answer);
                 }
-                Err(ModelError { failure, calls, retry }) => {
+                Err(ModelError { failure, calls, ranking, retry }) => {
                     self.usage.calls.extend(calls);
+                    ranking.into_iter().for_each(|ranking| self.usage.rank(*ranking));
                     most /= 2;
                     let too_long = failure.code == "model_incapable" && shortened < SHORTENED;
                     if !(too_long && forget(&mut self.question.messages, most)) {

@@ -27,7 +27,7 @@ impl Models for Pair {
         pieces: mpsc::Sender<String>,
         cancel: CancellationToken,
     ) -> Result<Answer, ModelError> {
-        if question.targets == ["slow"] {
+        if question.choice.targets == ["slow"] {
             self.slow_is_asked.cancel();
             self.slow_may_answer.cancelled().await;
         } else {

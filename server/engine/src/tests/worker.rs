@@ -234,8 +234,8 @@ async fn a_conversation_stays_with_its_model() {
     let stage = format!("\n  models: {{ small: {{ targets: [first, second] }} }}{STAGE}");
     let (_, ended) = works(&stage, &models).await;
     assert_eq!(ended.to_string(), "succeeded (Fix succeeded)");
-    let targets: Vec<_> = models.questions().iter().map(|question| question.targets.join(" ")).collect();
-    assert_eq!(targets, ["first second", "second first"]);
+    let with: Vec<_> = models.questions().iter().map(|question| question.choice.stays_with.clone()).collect();
+    assert_eq!(with, [None, Some("second".to_owned())]);
 }
 
 #[tokio::test]

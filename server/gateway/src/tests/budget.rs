@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::formats::chat;
 use super::mock::{Act, End, Mock};
-use super::{ask, gateway, label, question};
+use super::{ask, gateway, label, question, to_any};
 
 /// An answer for which the provider charges so much.
 fn costly(read: u64, written: u64) -> Act {
@@ -77,8 +77,9 @@ async fn what_has_no_price_is_passed_over_where_money_is_limited() {
     let error = ask(&gateway, paying("other/unheard-of", 10_000_000)).await.0.unwrap_err();
     assert_eq!((error.failure.code.as_str(), error.retry), ("unpriced_model", Retry::Never));
     assert!(error.failure.message.contains("`[models.names]`"), "{error}");
-    let targets = ["other/unheard-of", "priced"].map(str::to_owned).to_vec();
-    let answer = ask(&gateway, Question { targets, ..paying("", 10_000_000) }).await.0.unwrap();
+    let purse = paying("", 10_000_000).purse;
+    let answer =
+        ask(&gateway, Question { purse, ..to_any(&["other/unheard-of", "priced"]) }).await.0.unwrap();
     assert_eq!((answer.text.as_str(), two.requests().len()), ("two", 1));
     // Without a limit it is asked, and flagged.
     let answer = ask(&gateway, question("other/unheard-of")).await.0.unwrap();

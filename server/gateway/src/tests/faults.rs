@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::formats::chat;
 use super::mock::{Act, End, Mock};
-use super::{KEY, ask, gateway, label, question, with_patience};
+use super::{KEY, ask, gateway, label, question, to_any, with_patience};
 
 fn error(status: u16, code: &str) -> Act {
     Act::json(
@@ -42,8 +42,7 @@ fn check(
     async move {
         let (one, two) = (Mock::start(first).await, Mock::start(vec![chat("two"), chat("two")]).await);
         let gateway = with_patience(&one, Some(&two), None, &patience);
-        let targets = vec!["gpt-5".to_owned(), "priced".to_owned()];
-        let (result, _) = ask(&gateway, Question { targets, ..question("") }).await;
+        let (result, _) = ask(&gateway, to_any(&["gpt-5", "priced"])).await;
         let found = result.map(|answer| answer.text).map_err(|error| error.failure.code);
         assert_eq!(found, expect, "{name}");
         assert_eq!((one.requests().len(), two.requests().len()), asked, "{name}: how often each was asked");
@@ -145,8 +144,7 @@ async fn an_answer_is_whole_without_the_mark_at_its_end() {
 async fn a_target_that_reads_no_more_is_passed_over() {
     let one = Mock::start(vec![error(400, "context_length_exceeded")]).await;
     // gpt-4o reads less than gpt-5, and is at the same mock: it would be the second request.
-    let targets = vec!["gpt-5".to_owned(), "gpt-4o".to_owned()];
-    let (result, _) = ask(&gateway(&one, None, None), Question { targets, ..question("") }).await;
+    let (result, _) = ask(&gateway(&one, None, None), to_any(&["gpt-5", "gpt-4o"])).await;
     assert_eq!(result.unwrap_err().failure.code, "model_incapable");
     assert_eq!(one.requests().len(), 1);
 }
@@ -177,9 +175,8 @@ async fn a_refused_call_costs_nothing() {
 async fn no_more_calls_than_allowed() {
     let away: Vec<Act> = (0..9).map(|_| error(503, "down")).collect();
     let (one, two) = (Mock::start(away.clone()).await, Mock::start(away).await);
-    let targets = ["gpt-5", "other/a", "other/b", "other/c"].map(str::to_owned).to_vec();
-    let error =
-        ask(&gateway(&one, Some(&two), None), Question { targets, ..question("") }).await.0.unwrap_err();
+    let asked = to_any(&["gpt-5", "other/a", "other/b", "other/c"]);
+    let error = ask(&gateway(&one, Some(&two), None), asked).await.0.unwrap_err();
     assert_eq!((one.requests().len(), two.requests().len()), (3, 3));
     assert_eq!(
         (error.failure.code.as_str(), error.retry, error.calls.len()),
@@ -232,10 +229,9 @@ async fn an_unknown_model_is_named_with_its_neighbour() {
     let error = ask(&gateway, question("claude-opsu")).await.0.unwrap_err();
     assert_eq!(error.failure.code, "model_unknown");
     assert!(error.failure.message.contains("Did you mean `claude-opus`?"), "{error}");
-    let error = ask(&gateway, Question { targets: vec![], ..question("") }).await.0.unwrap_err();
+    let error = ask(&gateway, to_any(&[])).await.0.unwrap_err();
     assert_eq!(error.failure.code, "model_unknown");
-    let targets = vec!["no-such-model".to_owned(), "gpt-5".to_owned()];
-    assert_eq!(ask(&gateway, Question { targets, ..question("") }).await.0.unwrap().text, "one");
+    assert_eq!(ask(&gateway, to_any(&["no-such-model", "gpt-5"])).await.0.unwrap().text, "one");
 }
 
 #[tokio::test]

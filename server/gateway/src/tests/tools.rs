@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::formats::chat;
 use super::mock::{Act, Mock};
-use super::{ask, build, gateway, label, question};
+use super::{ask, build, gateway, label, question, to_any};
 
 const OPENAI: &str = include_str!("wire/openai_calls.sse");
 const ANTHROPIC: &str = include_str!("wire/anthropic_calls.sse");
@@ -184,7 +184,7 @@ async fn a_model_that_cannot_call_tools_is_passed_over() {
     let error = ask(&gateway, asked.clone()).await.0.unwrap_err();
     assert_eq!(error.failure.code, "model_incapable");
     assert_eq!(error.failure.message, "groq/allam-2-7b is not asked: it cannot call tools");
-    let targets = vec!["groq/allam-2-7b".to_owned(), "other/any".to_owned()];
-    let answer = ask(&gateway, Question { targets, ..asked }).await.0.unwrap();
+    let choice = to_any(&["groq/allam-2-7b", "other/any"]).choice;
+    let answer = ask(&gateway, Question { choice, ..asked }).await.0.unwrap();
     assert_eq!((answer.text.as_str(), answer.target.as_str()), ("ok", "other/any"));
 }

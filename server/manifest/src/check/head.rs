@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::money::{NanoUsd, Price, PriceModel};
 use domain::name::SecretName;
+use domain::route::{Ability, Route};
 use serde_json::Value as Json;
 
 use super::Check;
 use super::names::{Moment, ROOTS, Visible};
 use crate::codes;
 use crate::diagnostic::Problem;
-use crate::model::{Category, Input, InputKind, Manifest, ModelAlias, Route};
+use crate::model::{Category, Input, InputKind, Manifest, ModelAlias};
 use crate::raw::daemon::{self as raw, Daemon, InputType};
 use crate::raw::scalar::{Any, Identifier, Line, Money, Named, Secret, Text};
 use crate::read::{Place, Slot};
@@ -185,9 +186,7 @@ impl Check<'_> {
             },
             targets,
             weights,
-            requires: requires
-                .map(|capability| raw::Capability::WORDS[*capability as usize].to_owned())
-                .collect(),
+            requires: requires.map(|ability| Ability::ALL[*ability as usize]).collect(),
         }
     }
 

@@ -2,6 +2,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use domain::money::NanoUsd;
+use domain::route::Ranking;
 use domain::run::Failure;
 use domain::stage::{ModelUsage, Tokens};
 use ports::Retry;
@@ -50,8 +51,15 @@ impl ScriptedModels {
             Ok(json) => json,
             Err(error) => panic!("the script answers {text:?} where JSON is asked for: {error}"),
         });
-        let target = question.targets.first().cloned().unwrap_or_default();
-        Answer { text: text.to_owned(), json, wants: Vec::new(), target, calls: vec![Self::usage(question)] }
+        let target = question.choice.targets.first().cloned().unwrap_or_default();
+        Answer {
+            text: text.to_owned(),
+            json,
+            wants: Vec::new(),
+            target,
+            ranking: Ranking::default(),
+            calls: vec![Self::usage(question)],
+        }
     }
 
     /// An answer that calls tools, each by its name and arguments.
@@ -67,12 +75,12 @@ impl ScriptedModels {
 
     /// No answer; nothing was used.
     pub fn failure(code: &str, message: &str, retry: Retry) -> ModelError {
-        ModelError { failure: Failure::new(code, message), calls: Vec::new(), retry }
+        ModelError { failure: Failure::new(code, message), calls: Vec::new(), ranking: None, retry }
     }
 
     /// What one call uses: ten tokens in, five out, a tenth of a cent.
     pub fn usage(question: &Question) -> ModelUsage {
-        let requested = question.targets.first().cloned().unwrap_or_default();
+        let requested = question.choice.targets.first().cloned().unwrap_or_default();
         ModelUsage {
             served: requested.clone(),
             requested,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domain::id::WorkerId;
 use domain::money::NanoUsd;
+use domain::route::{Ranking, Reason, Route, Verdict};
 use domain::run::{
     Concurrency, ConcurrencyBehavior, Failure, ParentStage, Replay, RunOutcome, RunState, RunStatus,
 };
@@ -231,11 +232,23 @@ fn paid(clock: &FixedClock, path: &str, cost: i64) -> StageRecord {
         name: Some("findings".to_owned()),
         value: Value::external(json!({"b": 1, "a": ["é\u{0}"]})),
     };
+    let ranking = Ranking {
+        route: Route::Cheapest,
+        verdicts: vec![Verdict {
+            target: "large".to_owned(),
+            model: "house/large".to_owned(),
+            place: None,
+            reason: Reason::Open { wait_ms: 7 },
+            cost: Some(NanoUsd::CREDIT),
+            pace_ms: None,
+        }],
+    };
     StageRecord {
         output: Some(output),
         snapshot: Some(build::commit(7)),
         usage: StageUsage {
             calls: vec![call],
+            rankings: vec![ranking],
             cpu_micros: 5,
             memory_peak: 6,
             sandbox: Some("d".to_owned()),
