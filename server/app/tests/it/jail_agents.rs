@@ -1,5 +1,6 @@
 //! The real coding agents, in real jails, through the real gateway, before a provider that follows a
-//! script: it has each agent mend a file and run the test that failed before.
+//! script: it has each agent run a test that fails, mend a file, and run the test again. The mended file, and
+//! nothing besides, becomes a proposal.
 //!
 //! What a script asks for are the tools that each program brings, so that a new version of a program
 //! whose tools are others fails here first.
@@ -9,11 +10,13 @@ use std::process::Command;
 use serde_json::{Value as Json, json};
 
 use crate::house::{House, SPELLBOOK, WorkTree, agents, hermetic};
-use crate::jail_stages::{Ended, book, ended, log};
+use crate::jail_stages::{Ended, book, ended, log, settled};
 use crate::upstream::{Asked, Dialect, Step, Upstream};
 
 const BROKEN: &str = "def add(a, b):\n    return a - b\n";
 const TEST: &str = "python3 -B -c 'import calc; assert calc.add(2, 3) == 5' && echo the test passed\n";
+/// All that a proposal of it changes.
+const MENDED: &str = "@@ -1,2 +1,2 @@\n def add(a, b):\n-    return a - b\n+    return a + b\n";
 const PATCH: &str = "*** Begin Patch\n*** Update File: calc.py\n@@\n def add(a, b):\n-    return a - b\n+    \
                      return a + b\n*** End Patch";
 
@@ -22,9 +25,10 @@ fn daemon(agent: &str, more: &str) -> String {
     format!(
         "{more}
   stages:
-    - {{ name: Before, script: 'sh test.sh && exit 1 || echo it fails', continue_on_error: true }}
     - {{ name: Fix, agent: {agent}, prompt_template: 'Make the test pass.', input: 'a < b & c', output: said }}
     - {{ name: After, script: sh test.sh }}
+  outcomes:
+    - create-pull-request: {{ title: 'Mend the sum', body: '${{said}}' }}
 "
     )
 }
@@ -52,7 +56,7 @@ fn house(upstream: &Upstream) -> House {
 }
 
 /// A server of a test knows nothing of the mirrors and proxies of this machine, and could install nothing.
-fn installed(agent: &str) {
+pub(crate) fn installed(agent: &str) {
     let mut command = hermetic(Command::new(SPELLBOOK), &agents());
     command.args(["agents", "list", "--json"]).env("SPELLBOOK_AGENTS", agents());
     let states: Json = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
@@ -81,20 +85,19 @@ fn works(agent: &str, more: &str, script: Vec<Step>) -> (House, Ended, Vec<Asked
     (house, ended, upstream.asked())
 }
 
-fn mends(agent: &str, dialect: Dialect, script: Vec<Step>) {
-    let (house, ended, asked) = works(agent, "", script);
+fn mends(agent: &str, more: &str, dialect: Dialect, script: Vec<Step>) {
+    let (house, ended, asked) = works(agent, more, script);
     let log = log(&house, ended.id());
     assert_eq!(ended.run["run"]["status"], "succeeded", "{ended:#?}\n{log}\n{asked:#?}\n{}", house.logged());
     assert_eq!((ended.output("Fix"), ended.output("After")), (&json!("Fixed."), &json!("the test passed")));
-    assert!(log.contains("the test passed\n"), "what the agent ran is not in the log:\n{log}");
+    let [failed, passed] = ["AssertionError", "the test passed\n"].map(|words| log.find(words));
+    assert!(failed.is_some() && failed < passed, "what the agent ran is not in the log:\n{log}");
 
     let fix = ended.stage("Fix");
     let calls = fix["calls"].as_array().unwrap();
     assert!(calls.len() >= 3, "{fix:#}");
     assert!(calls.iter().all(|call| call["output_tokens"] == 20), "{fix:#}");
-    let path = format!("runs/{}/stages/Fix/diff", ended.id());
-    let diff = house.get(&path).to_string();
-    assert!(diff.contains("return a + b") && !diff.contains("test.sh"), "{diff}");
+    check_proposal(&house, &ended);
 
     assert!(asked.iter().all(|asked| asked.dialect == dialect), "{asked:#?}");
     let first = asked.iter().find(|asked| asked.has_tools).unwrap();
@@ -102,38 +105,51 @@ fn mends(agent: &str, dialect: Dialect, script: Vec<Step>) {
     assert!(!first.text.contains("spellbook-"), "the token of the visit reached the provider");
 }
 
-fn tool(name: &str, arguments: Json) -> Step {
+/// The run proposes the mended file and nothing else.
+fn check_proposal(house: &House, ended: &Ended) {
+    let effect = &settled(house, ended.id())["effects"][0];
+    assert_eq!(
+        (&effect["kind"], &effect["status"]),
+        (&json!("create-pull-request"), &json!("done")),
+        "{effect:#}"
+    );
+    let shown = house.get("repositories/ada/book/proposals/1");
+    let (proposal, diff) = (&shown["proposal"], &shown["diff"]);
+    assert_eq!(proposal["title"], "Mend the sum", "{shown:#}");
+    assert!(proposal["body"].as_str().unwrap().starts_with("Fixed.\n"), "{shown:#}");
+    assert_eq!(diff["files"], json!([{ "path": "calc.py", "change": "modified" }]), "{shown:#}");
+    let patch = diff["patch"].as_str().unwrap();
+    assert!(patch.ends_with(MENDED) && patch.matches("@@ ").count() == 1, "{patch}");
+}
+
+pub(crate) fn tool(name: &str, arguments: Json) -> Step {
     Step::Tool(name.to_owned(), arguments)
 }
 
-fn says(text: &str) -> Step {
+pub(crate) fn says(text: &str) -> Step {
     Step::Says(text.to_owned())
-}
-
-fn claude_code() -> Vec<Step> {
-    let edit = json!({ "file_path": "/work/calc.py", "old_string": "a - b", "new_string": "a + b" });
-    vec![
-        tool("Read", json!({ "file_path": "/work/calc.py" })),
-        tool("Edit", edit),
-        tool("Bash", json!({ "command": "sh test.sh", "description": "Run the test" })),
-        says("Fixed."),
-    ]
 }
 
 #[test]
 fn claude_code_mends_a_program() {
-    mends("claude-code", Dialect::Anthropic, claude_code());
+    let test = || tool("Bash", json!({ "command": "sh test.sh", "description": "Run the test" }));
+    let edit = json!({ "file_path": "/work/calc.py", "old_string": "a - b", "new_string": "a + b" });
+    let script = vec![
+        test(),
+        tool("Read", json!({ "file_path": "/work/calc.py" })),
+        tool("Edit", edit),
+        test(),
+        says("Fixed."),
+    ];
+    mends("claude-code", "", Dialect::Anthropic, script);
 }
 
 #[test]
 fn codex_mends_a_program() {
     let patch = format!("apply_patch <<'EOF'\n{PATCH}\nEOF");
-    let script = vec![
-        tool("exec_command", json!({ "cmd": patch })),
-        tool("exec_command", json!({ "cmd": "sh test.sh" })),
-        says("Fixed."),
-    ];
-    mends("codex", Dialect::Responses, script);
+    let test = || tool("exec_command", json!({ "cmd": "sh test.sh" }));
+    let script = vec![test(), tool("exec_command", json!({ "cmd": patch })), test(), says("Fixed.")];
+    mends("codex", "", Dialect::Responses, script);
 }
 
 #[test]
@@ -144,22 +160,16 @@ fn gemini_cli_mends_a_program() {
         "old_string": "a - b",
         "new_string": "a + b",
     });
-    let script = vec![
-        tool("replace", edit),
-        tool("run_shell_command", json!({ "command": "sh test.sh" })),
-        says("Fixed."),
-    ];
-    mends("gemini-cli", Dialect::Gemini, script);
+    let test = || tool("run_shell_command", json!({ "command": "sh test.sh" }));
+    let script = vec![test(), tool("replace", edit), test(), says("Fixed.")];
+    mends("gemini-cli", "", Dialect::Gemini, script);
 }
 
 #[test]
 fn opencode_mends_a_program() {
-    let script = vec![
-        tool("apply_patch", json!({ "patchText": PATCH })),
-        tool("bash", json!({ "command": "sh test.sh", "description": "Run the test" })),
-        says("Fixed."),
-    ];
-    mends("opencode", Dialect::Chat, script);
+    let test = || tool("bash", json!({ "command": "sh test.sh", "description": "Run the test" }));
+    let script = vec![test(), tool("apply_patch", json!({ "patchText": PATCH })), test(), says("Fixed.")];
+    mends("opencode", "", Dialect::Chat, script);
 }
 
 /// Each stops at once when nothing is left, and the run says so.
