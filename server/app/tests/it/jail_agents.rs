@@ -130,6 +130,8 @@ pub(crate) fn says(text: &str) -> Step {
     Step::Says(text.to_owned())
 }
 
+/// With little money: what a call could cost at most is set aside first, so that the program must not ask for
+/// the longest answer there is.
 #[test]
 fn claude_code_mends_a_program() {
     let test = || tool("Bash", json!({ "command": "sh test.sh", "description": "Run the test" }));
@@ -141,7 +143,7 @@ fn claude_code_mends_a_program() {
         test(),
         says("Fixed."),
     ];
-    mends("claude-code", "", Dialect::Anthropic, script);
+    mends("claude-code", "\n  limits: { cost: \"$0.40\" }", Dialect::Anthropic, script);
 }
 
 #[test]
