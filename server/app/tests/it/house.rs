@@ -68,6 +68,11 @@ impl House {
         first
     }
 
+    /// The server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.as_ref().expect("the server runs").id()
+    }
+
     /// What the server logged.
     pub(crate) fn logged(&self) -> String {
         self.said.lines.lock().unwrap().join("\n")

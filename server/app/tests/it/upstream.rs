@@ -34,6 +34,9 @@ pub(crate) struct Asked {
     pub(crate) text: String,
 }
 
+/// Whoever sees each question before it is answered.
+type Watch = dyn Fn(&Asked) + Send + Sync;
+
 /// The provider; it stops when it is dropped.
 pub(crate) struct Upstream {
     at: SocketAddr,
@@ -49,6 +52,12 @@ struct State {
 
 impl Upstream {
     pub(crate) fn start(script: Vec<Step>) -> Self {
+        Self::watched(script, |_| ())
+    }
+
+    /// The same; no question is answered before `watch` has seen it.
+    pub(crate) fn watched(script: Vec<Step>, watch: impl Fn(&Asked) + Send + Sync + 'static) -> Self {
+        let watch: Arc<Watch> = Arc::new(watch);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let state = State { steps: script.into_iter(), asked: Vec::new(), over: false };
@@ -59,9 +68,9 @@ impl Upstream {
                 if shared.lock().unwrap().over {
                     return;
                 }
-                let shared = Arc::clone(&shared);
+                let (shared, watch) = (Arc::clone(&shared), Arc::clone(&watch));
                 // A client may leave in the middle.
-                std::thread::spawn(move || drop(serve(&connection, &shared)));
+                std::thread::spawn(move || drop(serve(&connection, &shared, &*watch)));
             }
         });
         Self { at, state, serving: Some(serving) }
@@ -87,7 +96,7 @@ impl Drop for Upstream {
 }
 
 /// Answers the questions of one connection.
-fn serve(connection: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+fn serve(connection: &TcpStream, state: &Mutex<State>, watch: &Watch) -> std::io::Result<()> {
     let (mut reader, mut writer) = (BufReader::new(connection), connection);
     while let Some((path, head, body)) = read(&mut reader)? {
         let dialect = [
@@ -103,9 +112,10 @@ fn serve(connection: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         };
         let json: Json = serde_json::from_slice(&body).unwrap();
         let has_tools = json["tools"].as_array().is_some_and(|tools| !tools.is_empty());
+        let asked = Asked { dialect, has_tools, text: format!("{head}{}", strings(&json)) };
+        watch(&asked);
         let mut state = state.lock().unwrap();
-        let text = format!("{head}{}", strings(&json));
-        state.asked.push(Asked { dialect, has_tools, text });
+        state.asked.push(asked);
         let number = state.asked.len();
         let step = if has_tools { state.steps.next() } else { None };
         drop(state);
