@@ -24,9 +24,11 @@ mod token;
 mod tools;
 mod visit;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use ports::proxy::{Guest, Proxy, Visit};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -61,7 +63,12 @@ impl fmt::Debug for AgentProxy {
     }
 }
 
+#[async_trait]
 impl Proxy for AgentProxy {
+    async fn variables(&self, allowed: &[String]) -> BTreeMap<String, String> {
+        self.egress.gate.look(allowed).await
+    }
+
     fn admit(&self, guest: Guest) -> Arc<dyn Visit> {
         let around = visit::Around {
             gateway: Arc::clone(&self.gateway),

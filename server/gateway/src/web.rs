@@ -8,6 +8,7 @@
 mod address;
 pub(crate) mod allowed;
 pub(crate) mod gate;
+mod sets;
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -28,6 +29,7 @@ use tokio::time::timeout;
 
 use crate::client;
 use gate::{Gate, Lookup, Manner, Reach, refusal, system_lookup};
+pub use sets::{Finder, Found};
 
 /// What an operator may configure, as it stands in the server's TOML file under `[network]`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -100,6 +102,13 @@ impl Egress {
         Self::with_lookup(config, &lookup)
     }
 
+    /// Sets that nobody listed are looked for on this machine.
+    #[must_use]
+    pub fn finding(mut self, finder: Arc<Finder>) -> Self {
+        self.gate.find_by(finder);
+        self
+    }
+
     pub(crate) fn with_lookup(config: &Config, lookup: &Arc<Lookup>) -> Result<Self, BuildError> {
         client::install_tls();
         let client = |only_public| {
@@ -154,6 +163,7 @@ struct Destination<'a> {
 #[async_trait]
 impl Web for Egress {
     async fn send(&self, request: WebRequest) -> Result<WebResponse, WebError> {
+        self.gate.look(&request.allowed).await;
         let to = self.admit(&request)?;
         let outgoing = to.client.request(method(&request.method)?, to.url.clone());
         let outgoing = outgoing.headers(headers(&request.headers)?).body(request.body.clone());

@@ -1,8 +1,10 @@
 //! The server's side of a jail's one door: models for programs that bring their own client, and the
 //! hosts that a daemon may reach.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use domain::purse::Purse;
 use domain::stage::{HostUsage, ModelUsage};
 use secrecy::SecretString;
@@ -10,7 +12,12 @@ use secrecy::SecretString;
 use crate::sandbox::Door;
 
 /// Admits programs in jails to models and hosts. Everything that passes is metered; keys stay here.
+#[async_trait]
 pub trait Proxy: std::fmt::Debug + Send + Sync {
+    /// What tells programs in a jail, in their environment, where the packages of the named sets of a list
+    /// come from here. Asked before a guest is admitted: sets may be looked for only now. Never a secret.
+    async fn variables(&self, allowed: &[String]) -> BTreeMap<String, String>;
+
     /// Admits the programs of one jail, until the visit ends.
     fn admit(&self, guest: Guest) -> Arc<dyn Visit>;
 }

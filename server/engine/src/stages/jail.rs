@@ -102,11 +102,18 @@ pub(super) async fn take(at: &At<'_>) -> Result<Desk, Failure> {
 /// Runs a program at a desk, and commits nothing.
 pub(super) async fn run_at(
     desk: &Desk,
-    plan: Plan,
+    mut plan: Plan,
     at: &At<'_>,
     cancel: CancellationToken,
 ) -> Result<Done, Trouble> {
     let visit = plan.visit.clone();
+    if visit.is_some() {
+        // What the stage itself says outweighs what the machine is used to.
+        let hosts = at.run.manifest.permissions.hosts();
+        let mut env = at.run.world.proxy.variables(&hosts).await;
+        env.append(&mut plan.env);
+        plan.env = env;
+    }
     let outcome = jailed(desk, plan, at, cancel).await;
     let visited = visit.map(|visit| visit.end()).unwrap_or_default();
     let (report, heard) = outcome?;

@@ -34,10 +34,13 @@ pub(super) fn verdict(list: &[String], sets: &Sets, host: &str, port: u16, usual
     if is_named {
         return Verdict::Named;
     }
-    let is_unknown = |entry: &&String| {
-        !sets.contains_key(*entry) && !entry.contains(['.', ':', '/', '*']) && *entry != "localhost"
-    };
+    let is_unknown = |entry: &&String| !sets.contains_key(*entry) && is_set(entry);
     Verdict::NotNamed { unknown: list.iter().filter(is_unknown).cloned().collect() }
+}
+
+/// Whether an entry of a list is the name of a set, known or not.
+pub(super) fn is_set(entry: &str) -> bool {
+    !entry.contains(['.', ':', '/', '*']) && entry != "localhost"
 }
 
 /// Whether an entry of a set is `host`, `*.host` or either with `:port`.

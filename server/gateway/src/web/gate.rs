@@ -9,7 +9,8 @@ use futures::future::BoxFuture;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::allowed::{self, Sets, Verdict};
+use super::allowed::{self, Verdict};
+use super::sets::{Finder, Known};
 use super::{BuildError, CONNECT_MAX, Config, address};
 
 /// Looks a name up.
@@ -17,7 +18,7 @@ pub(crate) type Lookup = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpA
 
 /// Judges hosts.
 pub(crate) struct Gate {
-    sets: Sets,
+    sets: Known,
     allow_private: Vec<(String, u16)>,
     pub(super) lookup: Arc<Lookup>,
 }
@@ -65,7 +66,17 @@ impl Gate {
         let private =
             |entry: &String| allowed::host_and_port(entry).ok_or_else(|| BuildError::Private(entry.clone()));
         let allow_private = config.allow_private.iter().map(private).collect::<Result<_, _>>()?;
-        Ok(Self { sets: sets(&config.sets)?, allow_private, lookup })
+        Ok(Self { sets: Known::build(&config.sets)?, allow_private, lookup })
+    }
+
+    /// Has the machine asked for sets that nobody listed.
+    pub(super) fn find_by(&mut self, finder: Arc<Finder>) {
+        self.sets.find_by(finder);
+    }
+
+    /// Has the sets of a list known, as far as they can be; gives what tells programs of them.
+    pub(crate) async fn look(&self, list: &[String]) -> BTreeMap<String, String> {
+        self.sets.look(list).await
     }
 
     /// Whether the list lets a daemon to a host (in its plain form) and port; nothing is looked up.
@@ -80,13 +91,13 @@ impl Gate {
         manner: Manner,
     ) -> Result<Reach, Denied> {
         let denied = |code, message| Err(Denied { code, message });
-        match allowed::verdict(list, &self.sets, host, port, manner.usual()) {
+        match allowed::verdict(list, &self.sets.now(), host, port, manner.usual()) {
             Verdict::Named => {}
             Verdict::NotNamed { unknown } => {
                 let sets = match unknown.as_slice() {
                     [] => String::new(),
                     sets => format!(
-                        "; it names sets of hosts that this server does not have ({}), which the operator lists under `[network.sets]`",
+                        "; it names sets of hosts that this server does not have ({}); the operator lists them under `[network.sets]`, and `spellbook doctor` says why they are not found",
                         sets.join(", ")
                     ),
                 };
@@ -137,22 +148,6 @@ impl Gate {
         };
         timeout(CONNECT_MAX, connecting).await.unwrap_or_else(|_| Err(unreachable("did not answer in time")))
     }
-}
-
-/// The shipped sets with the operator's laid over them.
-fn sets(own: &BTreeMap<String, Vec<String>>) -> Result<Sets, BuildError> {
-    let mut sets = allowed::shipped();
-    for (name, hosts) in own {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if name.is_empty() || !name.bytes().all(plain) {
-            return Err(BuildError::Set(name.clone(), "its name has more than a-z, 0-9 and `-`".to_owned()));
-        }
-        if let Some(wrong) = hosts.iter().find(|host| !allowed::is_entry(host)) {
-            return Err(BuildError::Set(name.clone(), format!("`{wrong}` is no host")));
-        }
-        sets.insert(name.clone(), hosts.clone());
-    }
-    Ok(sets)
 }
 
 pub(super) fn refusal(host: &str, kind: &str) -> String {

@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
 use ports::proxy::{Guest, Proxy, Visit, VisitReport};
 use ports::sandbox::Door;
 use secrecy::SecretString;
@@ -48,7 +50,12 @@ impl fmt::Debug for ScriptedProxy {
     }
 }
 
+#[async_trait]
 impl Proxy for ScriptedProxy {
+    async fn variables(&self, _allowed: &[String]) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
     fn admit(&self, guest: Guest) -> Arc<dyn Visit> {
         self.asked.note(&guest);
         self.open.fetch_add(1, Ordering::SeqCst);
