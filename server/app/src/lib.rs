@@ -22,6 +22,7 @@ mod upkeep;
 
 pub mod clock;
 pub mod config;
+mod registries;
 mod secrets;
 pub mod telemetry;
 pub mod tools;

@@ -23,6 +23,7 @@ use store_sqlite::SqliteStore;
 
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::registries::Registries;
 use crate::secrets::{EnvironmentSecrets, FileSecrets};
 use crate::tools::{self, Tools};
 
@@ -148,7 +149,8 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
         settings.poll = std::time::Duration::from_secs(seconds.max(1));
     }
     let agents = agents(config, &data, &tools)?;
-    let egress = Arc::new(egress(config)?);
+    let registries = Registries::of_this_machine(&tools);
+    let egress = Arc::new(egress(config)?.finding(registries.finder()));
     let runtime = tokio::runtime::Handle::current();
     let proxy = Arc::new(AgentProxy::new(Arc::clone(&gateway), Arc::clone(&egress), runtime));
     let world = World {

@@ -1,5 +1,7 @@
 //! `spellbook doctor`: what this machine offers, what it lacks, and what to do about it.
 
+use futures::future::join_all;
+use gateway::web::Found;
 use ports::sandbox::{Protection, ProtectionState};
 use serde_json::json;
 
@@ -7,6 +9,7 @@ use crate::cli::DoctorArgs;
 use crate::config::Config;
 use crate::exit::{CommandError, Exit};
 use crate::output::{Tone, Ui};
+use crate::registries::{Registries, SETS};
 use crate::tools::{self, Tools};
 use crate::wiring::{self, SecretSource};
 
@@ -29,6 +32,7 @@ pub(crate) async fn run(args: &DoctorArgs, config: &Config, ui: &Ui) -> Result<E
             remedy: None,
         }),
     }
+    findings.extend(sets(config).await);
     show(&findings, ui)?;
     let broken = findings.iter().any(|finding| finding.state == ProtectionState::Required);
     Ok(if broken { Exit::Unavailable } else { Exit::Ok })
@@ -46,6 +50,34 @@ fn programs() -> Vec<Protection> {
         },
     };
     vec![git]
+}
+
+/// The named sets of hosts that daemons may ask for, and who says what they are.
+async fn sets(config: &Config) -> Vec<Protection> {
+    let listed = config.network.sets.iter().map(|(name, hosts)| {
+        active(&format!("set {name}"), format!("{} (listed under [network.sets])", hosts.join(", ")))
+    });
+    let mut findings: Vec<Protection> = listed.collect();
+    let registries = Registries::of_this_machine(&Tools::from_environment(tools::variable));
+    let names = SETS.into_iter().filter(|name| !config.network.sets.contains_key(*name));
+    let found = names.map(async |name| registries.find(name).await.map(|found| set(name, &found)));
+    findings.extend(join_all(found).await.into_iter().flatten());
+    findings
+}
+
+fn set(name: &str, found: &Found) -> Protection {
+    let mut said: Vec<String> = Vec::new();
+    if !found.hosts.is_empty() {
+        said.push(format!("{} ({})", found.hosts.join(", "), found.from));
+    }
+    said.extend(found.left_out.iter().cloned());
+    let is_there = !found.hosts.is_empty();
+    Protection {
+        name: format!("set {name}"),
+        state: if is_there { ProtectionState::Active } else { ProtectionState::Missing },
+        detail: said.join("; "),
+        remedy: (!is_there).then(|| "list its hosts under [network.sets], when daemons need it".to_owned()),
+    }
 }
 
 fn active(name: &str, detail: String) -> Protection {

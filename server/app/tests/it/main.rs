@@ -15,6 +15,7 @@ mod jail_hostile;
 mod jail_kill;
 mod jail_network;
 mod jail_push;
+mod jail_registries;
 mod jail_secrets;
 mod jail_stages;
 mod jail_worker;
