@@ -126,8 +126,12 @@ impl Known {
     }
 
     fn learn(&self, name: &str, found: &Found) {
-        let hosts = found.hosts.join(", ");
-        if self.listed.contains_key(name) || found.hosts.is_empty() {
+        let (hosts, missing) = (found.hosts.join(", "), found.left_out.join("; "));
+        if found.hosts.is_empty() {
+            tracing::warn!(web.set = name, "the set of hosts `{name}` is not found: {missing}");
+            return;
+        }
+        if self.listed.contains_key(name) {
             return;
         }
         tracing::info!(web.set = name, "the set of hosts `{name}` is {hosts}, as {} says", found.from);

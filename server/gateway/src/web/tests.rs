@@ -42,6 +42,27 @@ async fn an_allowed_host_is_called() {
 }
 
 #[tokio::test]
+async fn a_set_that_is_found_leads_to_its_hosts_and_their_addresses_are_judged() {
+    let mock = Mock::start(vec![reply("hello")]).await;
+    let entry = format!("localhost:{}", mock.port);
+    let found = Found { hosts: vec![entry.clone()], ..Found::default() };
+    let finder: Arc<Finder> = Arc::new(move |name| {
+        let found = (name == "node").then(|| found.clone());
+        Box::pin(async move { found })
+    });
+    let url = format!("http://{entry}/");
+    let private = Config { allow_http: true, ..Config::default() };
+    let closed = Egress::build(&private).unwrap().finding(Arc::clone(&finder));
+    let open = open(&mock).finding(finder);
+    let code = |list| closed.send(request(&url, list));
+    assert_eq!(code(&["node"]).await.unwrap_err().code, "address_refused");
+    assert_eq!(code(&["python"]).await.unwrap_err().code, "host_not_allowed");
+    assert_eq!(open.send(request(&url, &["node"])).await.unwrap().status, 200);
+    assert_eq!(open.send(request(&url, &["python"])).await.unwrap_err().code, "host_not_allowed");
+    assert_eq!(mock.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn a_redirect_is_an_answer() {
     let act = Act::Reply {
         status: 302,
