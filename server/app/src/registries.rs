@@ -23,8 +23,8 @@ use crate::tools::{self, Tools};
 /// The sets that a machine knows.
 pub(crate) const SETS: [&str; 4] = ["linux-distros", "node", "python", "rust"];
 
-/// How long a program may take to say what it is configured for.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a program may take to say what it is configured for; it takes a second where nobody else works.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Variables that configure package managers; the server's own, which the operator set.
 const CONFIGURING: [&str; 11] = [

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
-use crate::house::{House, hermetic};
+use crate::house::{House, SPELLBOOK, hermetic};
 use crate::jail_stages::{book, ended, log};
 
 /// Serves packages at an address that `NO_PROXY` does not name, as long as the process lives.
@@ -218,4 +218,18 @@ fn packages_come_from_where_this_machine_gets_them() {
     assert!(other.contains("other.example:443 is not among the hosts"), "{other}");
     assert!(log.contains(&format!("NPM_CONFIG_REGISTRY=http://{at}/")), "{log}");
     assert!(!format!("{ended:?}{log}{}", house.logged()).contains("s3cret"));
+    check_doctor(&house, at);
+}
+
+/// The person at the machine sees where packages come from.
+fn check_doctor(house: &House, at: &str) {
+    let mut doctor = hermetic(Command::new(SPELLBOOK), house.data.path());
+    doctor.args(["doctor", "--json", "--data"]).arg(house.data.path().join("data"));
+    let said = String::from_utf8(doctor.output().unwrap().stdout).unwrap();
+    let findings: Vec<Json> = serde_json::from_str(&said).unwrap();
+    for (set, whose) in [("node", "npm"), ("python", "pip"), ("rust", "cargo")] {
+        let finding = findings.iter().find(|finding| finding["name"] == format!("set {set}")).unwrap();
+        let expect = format!("{at} ({whose}'s configuration)");
+        assert!(finding["detail"].as_str().unwrap().starts_with(&expect), "{finding}");
+    }
 }
