@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "printing figures is what this program is for")]
 
+mod door;
 mod figure;
 mod gateway;
 mod git;
@@ -46,7 +47,11 @@ fn main() -> ExitCode {
     };
     for area in areas {
         let figures = match area.as_str() {
-            "sandbox" => runtime.block_on(sandbox::measure()),
+            "sandbox" => runtime.block_on(async {
+                let mut figures = sandbox::measure().await?;
+                figures.extend(door::measure().await?);
+                Ok(figures)
+            }),
             "gateway" => runtime.block_on(gateway::measure()),
             "git" => runtime.block_on(git::measure()),
             "manifest" => manifest::measure(),
