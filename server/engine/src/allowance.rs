@@ -9,7 +9,7 @@ use ports::store::StoreError;
 
 use crate::report::span;
 use crate::world::World;
-use crate::{address, execution};
+use crate::{address, stop};
 
 /// How long a run that is being ended may clean up, at most; never longer than its whole time limit.
 const CLEAN_UP: Duration = Duration::from_secs(5 * 60);
@@ -88,8 +88,8 @@ impl Allowance {
     }
 
     /// Why what is under way ends when the time is up.
-    pub(crate) fn time_up(&self) -> execution::StopReason {
-        execution::StopReason::TimeUp(self.limit)
+    pub(crate) fn time_up(&self) -> stop::StopReason {
+        stop::StopReason::TimeUp(self.limit)
     }
 }
 

@@ -29,6 +29,7 @@ mod context;
 mod desks;
 mod execution;
 mod stages;
+mod stop;
 mod workspace;
 
 mod effects;

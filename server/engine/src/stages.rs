@@ -27,7 +27,8 @@ use ports::store::runs::NewRun;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::execution::{Execution, Turn};
+use crate::execution::Execution;
+use crate::stop::Turn;
 use crate::workspace::Work;
 
 pub(crate) use trial::tried;

@@ -22,9 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::allowance::{Allowance, Limit};
 use crate::context::Context;
-use crate::execution::{Execution, Graph, Place, Stop, StopReason, Turn, Under};
+use crate::execution::{Execution, Graph, Place};
 use crate::logs::{self, RunLog};
 use crate::refusal::{Refusal, RefusalKind};
+use crate::stop::{Stop, StopReason, Turn, Under};
 use crate::workspace::Workspace;
 use crate::world::World;
 use crate::{address, effects, replay};

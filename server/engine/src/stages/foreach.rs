@@ -10,7 +10,8 @@ use manifest::model::ForeachStage;
 use serde_json::{Value as Json, json};
 
 use super::{At, Ended, Made, Trouble};
-use crate::execution::{Graph, Place, Under};
+use crate::execution::{Graph, Place};
+use crate::stop::Under;
 
 /// The most items of one list.
 const MOST: usize = 1_000;
