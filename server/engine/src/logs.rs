@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use domain::id::RunId;
@@ -32,6 +33,8 @@ pub(crate) struct RunLog<'w> {
     world: &'w World,
     proof: LeaseProof,
     pending: Mutex<Pending>,
+    /// Whether the store may hold lines.
+    is_begun: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -44,7 +47,9 @@ struct Pending {
 impl<'w> RunLog<'w> {
     /// A log that keeps `most` bytes.
     pub(crate) fn new(world: &'w World, proof: LeaseProof, most: u64) -> Self {
-        Self { world, proof, pending: Mutex::new(Pending { lines: Vec::new(), room: most }) }
+        // An earlier attempt may have stored some.
+        let is_begun = AtomicBool::new(proof.attempt > 1);
+        Self { world, proof, pending: Mutex::new(Pending { lines: Vec::new(), room: most }), is_begun }
     }
 
     /// Adds a line. Past the bound a marker says so, once, and the rest is dropped.
@@ -69,12 +74,18 @@ impl<'w> RunLog<'w> {
         if lines.is_empty() {
             return Ok(Fenced::Written);
         }
+        self.is_begun.store(true, Ordering::Relaxed);
         for some in lines.chunks(MOST_LINES) {
             if self.world.store.log_append(&self.proof, some).await? == Fenced::Lost {
                 return Ok(Fenced::Lost);
             }
         }
         Ok(Fenced::Written)
+    }
+
+    /// Whether the store may hold lines of the run.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.is_begun.load(Ordering::Relaxed)
     }
 
     /// Stores what is gathered, again and again, until the lease is lost.

@@ -134,7 +134,8 @@ pub(crate) async fn journal(
     manifest: &Manifest,
     proof: &LeaseProof,
 ) -> Result<Vec<StageRecord>, StoreError> {
-    let own = world.store.run_journal(run.id).await?;
+    // The first attempt finds nothing.
+    let own = if run.attempt == 1 { Vec::new() } else { world.store.run_journal(run.id).await? };
     let Some(Replay { of, from_stage: Some(from), .. }) = &run.cause.replay else { return Ok(own) };
     let old = world.store.run_journal(*of).await?;
     let anew = anew(&manifest.stages, from, &old);

@@ -8,7 +8,7 @@ use domain::event::{Actor, Event, EventKind};
 use domain::id::{EventId, RunId, WorkerId};
 use domain::name::Commit;
 use domain::purse::Purse;
-use domain::run::{EffectMode, Failure, Run, RunOutcome};
+use domain::run::{EffectMode, Failure, Run, RunOutcome, RunState};
 use domain::stage::{StageEnd, StageRecord};
 use domain::time::Timestamp;
 use domain::value::Taint;
@@ -18,6 +18,7 @@ use manifest::model::InputKind;
 use ports::store::runs::{Finish, LeaseOutcome, Renewal};
 use ports::store::{Fenced, LeaseProof, StoreError, Topic};
 use serde_json::json;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::allowance::{Allowance, Limit};
@@ -34,8 +35,10 @@ use crate::{address, effects, replay};
 const MOST_ATTEMPTS: usize = 25;
 /// How long a run rests when git or the store does not answer.
 const AWAY: Duration = Duration::from_secs(10);
-/// How often a worker looks whether someone asked to end its run.
+/// How often a worker looks whether someone asked to end its run, when nothing tells it to.
 const GLANCE: Duration = Duration::from_secs(1);
+/// How long it leaves the store alone between two looks, and after it was given the run.
+const CALM: Duration = Duration::from_millis(50);
 
 /// What came of looking for work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +127,7 @@ async fn attempt(
     let execution = prepared.execution(world, proof, &log, &stop);
     let working = conclude(&execution, prepared.context(world).await, prepared.event.as_ref());
     tokio::pin!(working);
-    let watching = watch(world, proof, &stop, &prepared.allowance, shutdown);
+    let watching = watch(Lease::taken(world, run, proof), &stop, &prepared.allowance, shutdown);
     let left = tokio::select! {
         left = &mut working => left,
         // Watching ends only once it has stopped the work; what is under way ends itself.
@@ -132,6 +135,7 @@ async fn attempt(
     };
     prepared.workspace.clear(world, run).await;
     if matches!(left, Ok(Left::Ended))
+        && log.is_begun()
         && let Err(error) = logs::seal(world, run.id).await
     {
         tracing::warn!(%error, "the log stays in the store");
@@ -392,20 +396,14 @@ fn fenced(written: Fenced, left: Left) -> Result<Left, StoreError> {
 }
 
 /// Keeps the lease, and stops the work when there is a reason to; returns once the lease is lost.
-async fn watch(
-    world: &World,
-    proof: &LeaseProof,
-    stop: &Stop,
-    allowance: &Allowance,
-    shutdown: &CancellationToken,
-) {
-    let began = tokio::time::Instant::now();
+async fn watch(mut lease: Lease<'_>, stop: &Stop, allowance: &Allowance, shutdown: &CancellationToken) {
+    let began = Instant::now();
     // A run may have been cancelled, or its time been up, before this attempt.
     if stop.reason().is_none() {
         stop.because(tokio::select! {
             () = tokio::time::sleep(allowance.left) => allowance.time_up(),
             () = shutdown.cancelled() => StopReason::Shutdown,
-            reason = keep_lease(world, proof, |run| run.cancel_requested.is_some()) => reason,
+            reason = lease.keep(|run| run.cancel_requested.is_some()) => reason,
         });
     }
     // The stages need time to end themselves, and to clean up; until they have, the run is still ours.
@@ -415,40 +413,71 @@ async fn watch(
         stop.at_last(tokio::select! {
             () = tokio::time::sleep(time) => StopReason::TimeUp(Limit::CleanUp(allowance.clean_up)),
             () = shutdown.cancelled() => StopReason::Shutdown,
-            reason = keep_lease(world, proof, |run| run.cancel_insisted || once && run.cancel_requested.is_some())
-                => reason,
+            reason = lease.keep(|run| run.cancel_insisted || once && run.cancel_requested.is_some()) => reason,
         });
     }
     if stop.reason() != Some(StopReason::Lost) {
-        keep_lease(world, proof, |_| false).await;
+        lease.keep(|_| false).await;
     }
 }
 
-/// Renews the lease until it is lost or someone has asked to end the run.
-async fn keep_lease(world: &World, proof: &LeaseProof, is_asked: impl Fn(&Run) -> bool) -> StopReason {
-    let mut wakeups = world.store.wakeups(Topic::Runs);
-    let lease = world.settings.lease;
-    let mut due = tokio::time::Instant::now();
-    loop {
-        match world.store.run_get(proof.run).await {
-            Ok(Some(run)) if is_asked(&run) => return StopReason::Cancelled,
-            Ok(_) | Err(_) => {}
-        }
-        if tokio::time::Instant::now() >= due {
-            match world.store.run_renew(proof, world.clock.now().after(lease)).await {
-                Ok(Renewal::Renewed { .. }) => due = tokio::time::Instant::now() + lease / 3,
-                Ok(Renewal::Lost) => return StopReason::Lost,
-                // The store may answer again before the lease lapses.
-                Err(error) => {
-                    tracing::warn!(%error, "the lease could not be renewed");
-                    due = tokio::time::Instant::now() + lease / 10;
+/// A lease that this worker holds.
+struct Lease<'w> {
+    world: &'w World,
+    proof: &'w LeaseProof,
+    wakeups: tokio::sync::watch::Receiver<u64>,
+    /// When it is to be renewed.
+    due: Instant,
+    /// When the run may be looked at again.
+    look: Instant,
+}
+
+impl<'w> Lease<'w> {
+    /// The one under which a run was taken up a moment ago.
+    fn taken(world: &'w World, run: &Run, proof: &'w LeaseProof) -> Self {
+        let (now, whole) = (Instant::now(), world.settings.lease);
+        let left = match &run.state {
+            RunState::Running { lease } => lease.until.since(world.clock.now()),
+            RunState::Queued { .. } | RunState::Waiting | RunState::Ended { .. } => Duration::ZERO,
+        };
+        let due = now + left.saturating_sub(whole - whole / 3);
+        Self { world, proof, wakeups: world.store.wakeups(Topic::Runs), due, look: now + CALM }
+    }
+
+    /// Renews it until it is lost or someone has asked to end the run. May be dropped and called again.
+    async fn keep(&mut self, is_asked: impl Fn(&Run) -> bool) -> StopReason {
+        loop {
+            // Every run that goes on wakes every worker; none of them asks the store all the time.
+            tokio::time::sleep_until(self.look.min(self.due)).await;
+            if Instant::now() >= self.look {
+                match self.world.store.run_get(self.proof.run).await {
+                    Ok(Some(run)) if is_asked(&run) => return StopReason::Cancelled,
+                    Ok(_) | Err(_) => {}
                 }
+                self.look = Instant::now() + CALM;
+            }
+            if Instant::now() >= self.due && self.renew().await == Fenced::Lost {
+                return StopReason::Lost;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(self.due) => {}
+                () = tokio::time::sleep(GLANCE) => {}
+                Ok(()) = self.wakeups.changed() => {}
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep_until(due) => {}
-            () = tokio::time::sleep(GLANCE) => {}
-            Ok(()) = wakeups.changed() => {}
+    }
+
+    async fn renew(&mut self) -> Fenced {
+        let lease = self.world.settings.lease;
+        match self.world.store.run_renew(self.proof, self.world.clock.now().after(lease)).await {
+            Ok(Renewal::Renewed { .. }) => self.due = Instant::now() + lease / 3,
+            Ok(Renewal::Lost) => return Fenced::Lost,
+            // The store may answer again before the lease lapses.
+            Err(error) => {
+                tracing::warn!(%error, "the lease could not be renewed");
+                self.due = Instant::now() + lease / 10;
+            }
         }
+        Fenced::Written
     }
 }

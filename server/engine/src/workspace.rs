@@ -26,6 +26,8 @@ pub(crate) struct Workspace {
 struct State {
     /// The journal's last snapshot: everything that is recorded, and nothing else.
     tip: Commit,
+    /// Whether its tree is another than the one that the run began with; nothing when nobody knows yet.
+    changed: Option<bool>,
     /// Directories that nobody uses, and the commit whose files they hold (ignored files too, so that
     /// what one stage installed the next one finds).
     free: Vec<Desk>,
@@ -68,6 +70,8 @@ pub(crate) struct Keep<'a> {
 pub(crate) struct Work {
     desk: Desk,
     commit: Commit,
+    /// Whether it has another tree than the desk's base.
+    changed: bool,
     message: String,
 }
 
@@ -83,7 +87,13 @@ pub(crate) struct Joined {
 impl Workspace {
     /// The workspace of a run whose branch is at `tip`; directories are made when they are needed.
     pub(crate) fn new(run: &Run, start: Commit, tip: Commit) -> Self {
-        let state = State { tip, free: Vec::new(), tried: BTreeMap::new(), directories: Vec::new() };
+        let state = State {
+            changed: (tip == start).then_some(false),
+            tip,
+            free: Vec::new(),
+            tried: BTreeMap::new(),
+            directories: Vec::new(),
+        };
         Self { name: format!("{}-{}", run.id, run.attempt), start, state: Mutex::new(state) }
     }
 
@@ -146,7 +156,8 @@ impl Workspace {
         };
         let snapshot = world.source.snapshot(spec).await.map_err(|error| git(&error))?;
         let desk = Desk { checkout: desk.checkout.filter(|_| snapshot.untouched), ..desk };
-        Ok(Work { desk, commit: snapshot.commit, message: keep.message.to_owned() })
+        let message = keep.message.to_owned();
+        Ok(Work { desk, commit: snapshot.commit, changed: snapshot.changed, message })
     }
 
     /// Whether a stage left other files than it found.
@@ -165,6 +176,9 @@ impl Workspace {
     /// Brings a stage's work into the run's branch.
     pub(crate) async fn join(&self, world: &World, run: &Run, work: Work) -> Result<Joined, Failure> {
         let mut state = self.state.lock().await;
+        if work.changed || work.desk.base != state.tip {
+            state.changed = None;
+        }
         if work.desk.from == state.tip {
             state.tip = work.commit.clone();
             state.free.push(Desk::at(work.desk.path, work.commit, work.desk.checkout));
@@ -185,10 +199,13 @@ impl Workspace {
                 Merged::Conflict(paths) => return Err(conflict(&paths)),
             }
         }
-        let tip = state.tip.clone();
-        drop(state);
-        let changed = self.differs(world, run, &tip).await?;
-        Ok(Joined { commit: tip, changed })
+        let commit = state.tip.clone();
+        let changed = match state.changed {
+            Some(changed) => changed,
+            None => self.differs(world, run, &commit).await?,
+        };
+        state.changed = Some(changed);
+        Ok(Joined { commit, changed })
     }
 
     /// Whether a commit's tree is another than the one that the run began with.

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use domain::id::RunId;
+use domain::run::RunState;
+use ports::clock::Clock;
 use ports::store::Runs;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -159,6 +161,29 @@ async fn a_worker_that_stops_cleans_nothing_up_and_the_next_one_does() {
     house.work().await;
     let end = house.end_of(run).await.to_string();
     assert_eq!(end, "cancelled: cancelled by ada (Hang cancelled, Clean succeeded)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_renewed_in_time_and_not_before() {
+    let house = House::new(&[("test", "\n  stages:\n    - { name: Hang, script: hang }\n")]).await;
+    let run = house.start("test", &json!({})).await;
+    let shutdown = CancellationToken::new();
+    let until = async || match house.run(run).await.state {
+        RunState::Running { lease } => lease.until,
+        other => panic!("{other:?}"),
+    };
+    let watching = async {
+        hanging(&house, run, 0).await;
+        let (lease, taken) = (house.world.settings.lease, until().await);
+        house.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(lease / 4).await;
+        assert_eq!(until().await, taken);
+        tokio::time::sleep(lease / 4).await;
+        assert_eq!(until().await, house.clock.now().after(lease));
+        shutdown.cancel();
+    };
+    let (left, ()) = tokio::join!(house.work_until(&shutdown), watching);
+    assert_eq!(left, WorkOutcome::Worked { run, left: Left::Released });
 }
 
 /// A caller that takes 50 minutes itself, of the hour that it has.
