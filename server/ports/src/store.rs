@@ -1,6 +1,7 @@
 //! The store: everything that must survive a crash and is not in git.
 //!
-//! Each method is one transaction and is named `noun_verb`. What was answered is durable. Several
+//! Each method is one transaction and is named `noun_verb`. What was answered is durable, but for leases
+//! of runs and log lines: the loss of power may undo those that nothing else was written after. Several
 //! servers may share one store; the only locks are leases, and every write under one is fenced by
 //! [`LeaseProof`].
 

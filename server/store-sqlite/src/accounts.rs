@@ -10,11 +10,12 @@ use sqlx::sqlite::SqliteConnection;
 use crate::SqliteStore;
 use crate::failure::failed;
 use crate::rows::{self, Columns, each};
+use crate::store::Durable;
 
 #[async_trait]
 impl Accounts for SqliteStore {
     async fn account_create(&self, account: &Account) -> Result<Recorded<Account>, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         if let Some(known) = named(&mut transaction, &account.name).await? {
             return Ok(Recorded::Known(known));
         }
@@ -59,7 +60,7 @@ impl Accounts for SqliteStore {
         .bind(i64::from(token.once))
         .bind(token.created_at.millis())
         .bind(token.expires_at.map(Timestamp::millis))
-        .execute(self.writer())
+        .execute(&mut *self.writer(Durable::Now).await?)
         .await
         .map_err(failed)?;
         Ok(())
@@ -89,7 +90,7 @@ impl Accounts for SqliteStore {
     async fn token_consume(&self, token: TokenId) -> Result<bool, StoreError> {
         let used = sqlx::query("DELETE FROM tokens WHERE id = $1 AND once = 1")
             .bind(token.to_string())
-            .execute(self.writer())
+            .execute(&mut *self.writer(Durable::Now).await?)
             .await
             .map_err(failed)?;
         Ok(used.rows_affected() == 1)
@@ -107,7 +108,7 @@ impl Accounts for SqliteStore {
     async fn token_revoke(&self, token: TokenId) -> Result<bool, StoreError> {
         let revoked = sqlx::query("DELETE FROM tokens WHERE id = $1")
             .bind(token.to_string())
-            .execute(self.writer())
+            .execute(&mut *self.writer(Durable::Now).await?)
             .await
             .map_err(failed)?;
         Ok(revoked.rows_affected() == 1)

@@ -14,11 +14,12 @@ use crate::SqliteStore;
 use crate::failure::failed;
 use crate::repositories::{before, require};
 use crate::rows::{self, each, json, word};
+use crate::store::Durable;
 
 #[async_trait]
 impl Discussions for SqliteStore {
     async fn proposal_put(&self, proposal: &Proposal) -> Result<Proposal, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         require(&mut transaction, proposal.repository).await?;
         let stored = match change(&mut transaction, proposal).await? {
             Some(changed) => changed,
@@ -72,14 +73,14 @@ impl Discussions for SqliteStore {
         .bind(status.as_str())
         .bind(json(status)?)
         .bind(at.millis())
-        .execute(self.writer())
+        .execute(&mut *self.writer(Durable::Now).await?)
         .await
         .map_err(failed)?;
         Ok(settled.rows_affected() == 1)
     }
 
     async fn comment_put(&self, comment: &Comment) -> Result<Comment, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         require(&mut transaction, comment.repository).await?;
         let row = sqlx::query(
             "INSERT INTO comments (id, repository, target, key, provenance, body, created_at, updated_at)
@@ -128,7 +129,7 @@ impl Discussions for SqliteStore {
     }
 
     async fn check_put(&self, check: &Check) -> Result<(), StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         require(&mut transaction, check.repository).await?;
         sqlx::query(
             "INSERT INTO checks (id, repository, commit_id, name, provenance, conclusion, summary, annotations, created_at)

@@ -11,12 +11,13 @@ use sqlx::sqlite::SqliteConnection;
 use crate::failure::{failed, missing};
 use crate::repositories::require;
 use crate::rows::{self, Columns, each, json};
+use crate::store::Durable;
 use crate::{SqliteStore, queue};
 
 #[async_trait]
 impl Events for SqliteStore {
     async fn delivery_record(&self, delivery: &Delivery) -> Result<Recorded<DeliveryId>, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         if let Some(known) = same_delivery(&mut transaction, delivery).await? {
             return Ok(Recorded::Known(known));
         }
@@ -51,7 +52,7 @@ impl Events for SqliteStore {
         .bind(id.to_string())
         .bind(verdict)
         .bind(at.millis())
-        .execute(self.writer())
+        .execute(&mut *self.writer(Durable::Now).await?)
         .await
         .map_err(failed)?;
         if settled.rows_affected() == 0 { Err(missing(id)) } else { Ok(()) }
@@ -62,7 +63,7 @@ impl Events for SqliteStore {
         event: &Event,
         dedupe: Option<&str>,
     ) -> Result<Recorded<EventId>, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         let known = sqlx::query("SELECT id FROM events WHERE repository = $1 AND dedupe = $2")
             .bind(event.repository.to_string())
             .bind(dedupe)
@@ -93,7 +94,7 @@ impl Events for SqliteStore {
     }
 
     async fn event_dispatch(&self, dispatch: &Dispatch) -> Result<Dispatched, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         if !claim(&mut transaction, dispatch).await? {
             return Ok(Dispatched::Already);
         }

@@ -1,9 +1,9 @@
 //! `ports::store` in one SQLite file: what a server on one machine keeps.
 //!
-//! All writes go through one connection, each in a transaction that takes the write lock at its
-//! beginning, so that writers wait in line instead of failing; reads go through a pool beside it
-//! (write-ahead log, <https://sqlite.org/wal.html>). `synchronous = FULL`: what was answered survives
-//! the loss of power. Several processes may open the same file.
+//! Writers wait in line instead of failing, and take the write lock at the beginning of their
+//! transaction; reads go through a pool beside them (write-ahead log, <https://sqlite.org/wal.html>).
+//! `synchronous = FULL`: what was answered survives the loss of power; leases and log lines only with
+//! what is written after them ([`store::Durable`]). Several processes may open the same file.
 //!
 //! Nothing here decides what a run may do; it keeps the promises of `ports::store` and no others.
 //!

@@ -10,6 +10,7 @@ use sqlx::{QueryBuilder, Row as _};
 use crate::SqliteStore;
 use crate::failure::failed;
 use crate::rows::{self, each};
+use crate::store::Durable;
 
 /// How many lines one statement adds; SQLite takes 32,766 values in one.
 const BATCH: usize = 1_000;
@@ -17,7 +18,7 @@ const BATCH: usize = 1_000;
 #[async_trait]
 impl Logs for SqliteStore {
     async fn log_append(&self, proof: &LeaseProof, lines: &[NewLine]) -> Result<Fenced, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Soon).await?;
         let count = i64::try_from(lines.len()).unwrap_or(i64::MAX);
         let row = sqlx::query(
             "UPDATE runs SET log_lines = log_lines + $4
@@ -62,7 +63,7 @@ impl Logs for SqliteStore {
     async fn log_remove(&self, run: RunId) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM log_lines WHERE run = $1")
             .bind(run.to_string())
-            .execute(self.writer())
+            .execute(&mut *self.writer(Durable::Soon).await?)
             .await
             .map_err(failed)?;
         self.wake(&[Topic::Logs]);

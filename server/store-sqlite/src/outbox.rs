@@ -17,6 +17,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::SqliteStore;
 use crate::failure::failed;
 use crate::rows::{self, each, json};
+use crate::store::Durable;
 
 #[async_trait]
 impl Outbox for SqliteStore {
@@ -24,7 +25,7 @@ impl Outbox for SqliteStore {
         let row = sqlx::query(NEXT)
             .bind(now.millis())
             .bind(now.after(hold).millis())
-            .fetch_optional(self.writer())
+            .fetch_optional(&mut *self.writer(Durable::Now).await?)
             .await
             .map_err(failed)?;
         row.as_ref().map(rows::effect).transpose()
@@ -45,7 +46,7 @@ impl Outbox for SqliteStore {
         .bind(as_word(status))
         .bind(json(status)?)
         .bind(due_at(status))
-        .execute(self.writer())
+        .execute(&mut *self.writer(Durable::Now).await?)
         .await
         .map_err(failed)?;
         if settled.rows_affected() == 0 {
@@ -72,7 +73,7 @@ impl Outbox for SqliteStore {
         .bind(effect.to_string())
         .bind(json(&status)?)
         .bind(at.millis())
-        .execute(self.writer())
+        .execute(&mut *self.writer(Durable::Now).await?)
         .await
         .map_err(failed)?;
         self.wake(&[Topic::Outbox]);

@@ -13,6 +13,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::failure::{failed, missing};
 use crate::rows::{self, each, json, word};
+use crate::store::Durable;
 use crate::{SqliteStore, events, revisions};
 
 /// A look came to an end. `poll_at` is when a watched repository is next looked at.
@@ -32,7 +33,7 @@ const HINT: &str = "UPDATE repositories
 #[async_trait]
 impl Repositories for SqliteStore {
     async fn repository_create(&self, repository: &Repository) -> Result<Recorded<Repository>, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         if let Some(known) = find(&mut transaction, &repository.path).await? {
             return Ok(Recorded::Known(known));
         }
@@ -84,7 +85,7 @@ impl Repositories for SqliteStore {
             .bind(sync.checked_at.map(Timestamp::millis))
             .bind(sync.due_at.map(Timestamp::millis))
             .bind(i64::from(sync.failures))
-            .execute(self.writer())
+            .execute(&mut *self.writer(Durable::Now).await?)
             .await
             .map_err(failed)?;
         if done.rows_affected() == 0 { Err(missing(id)) } else { Ok(()) }
@@ -94,7 +95,7 @@ impl Repositories for SqliteStore {
         let done = sqlx::query("UPDATE repositories SET default_branch = $2 WHERE id = $1")
             .bind(id.to_string())
             .bind(branch.as_str())
-            .execute(self.writer())
+            .execute(&mut *self.writer(Durable::Now).await?)
             .await
             .map_err(failed)?;
         if done.rows_affected() == 0 { Err(missing(id)) } else { Ok(()) }
@@ -104,7 +105,7 @@ impl Repositories for SqliteStore {
         let done = sqlx::query(HINT)
             .bind(id.to_string())
             .bind(at.millis())
-            .execute(self.writer())
+            .execute(&mut *self.writer(Durable::Now).await?)
             .await
             .map_err(failed)?;
         if done.rows_affected() == 0 { Err(missing(id)) } else { Ok(()) }
@@ -120,7 +121,7 @@ impl Repositories for SqliteStore {
     }
 
     async fn branch_advance(&self, advance: &BranchAdvance) -> Result<Advanced, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         require(&mut transaction, advance.repository).await?;
         let actual = head(&mut transaction, advance).await?;
         if actual != advance.from {

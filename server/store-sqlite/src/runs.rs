@@ -15,6 +15,7 @@ use sqlx::{QueryBuilder, Row as _};
 use crate::failure::failed;
 use crate::repositories::before;
 use crate::rows::{self, Columns, each, json};
+use crate::store::Durable;
 use crate::{SqliteStore, events, outbox, queue};
 
 #[async_trait]
@@ -24,7 +25,7 @@ impl Runs for SqliteStore {
         new: &NewRun,
         idempotency: Option<&str>,
     ) -> Result<Recorded<RunId>, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         let known = sqlx::query("SELECT id FROM runs WHERE repository = $1 AND idempotency = $2")
             .bind(new.run.repository.to_string())
             .bind(idempotency)
@@ -49,7 +50,7 @@ impl Runs for SqliteStore {
             .bind(now.millis())
             .bind(worker.to_string())
             .bind(now.after(ttl).millis())
-            .fetch_optional(self.writer())
+            .fetch_optional(&mut *self.writer(Durable::Soon).await?)
             .await
             .map_err(failed)?;
         let Some(row) = row else { return self.empty(now).await };
@@ -69,7 +70,7 @@ impl Runs for SqliteStore {
         .bind(proof.worker.to_string())
         .bind(i64::from(proof.attempt))
         .bind(until.millis())
-        .fetch_optional(self.writer())
+        .fetch_optional(&mut *self.writer(Durable::Soon).await?)
         .await
         .map_err(failed)?;
         Ok(match row {
@@ -79,7 +80,7 @@ impl Runs for SqliteStore {
     }
 
     async fn stage_record(&self, proof: &LeaseProof, record: &StageRecord) -> Result<Fenced, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         if held(&mut transaction, proof).await?.is_none() {
             return Ok(Fenced::Lost);
         }
@@ -94,7 +95,7 @@ impl Runs for SqliteStore {
         children: &[NewRun],
         at: Timestamp,
     ) -> Result<Fenced, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         let Some(row) = held(&mut transaction, proof).await? else { return Ok(Fenced::Lost) };
         if asked_at(&row)?.is_some() {
             // It is to end, not to wait: a worker takes it up again and sees that it was asked.
@@ -113,7 +114,7 @@ impl Runs for SqliteStore {
         at: Timestamp,
         ready_at: Timestamp,
     ) -> Result<Fenced, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         let Some(row) = held(&mut transaction, proof).await? else { return Ok(Fenced::Lost) };
         // Who asked to end it does not wait for a retry.
         let ready_at = asked_at(&row)?.map_or(ready_at, |asked_at| ready_at.min(asked_at));
@@ -126,7 +127,7 @@ impl Runs for SqliteStore {
         let released = sqlx::query(queue::RELEASE_ALL)
             .bind(worker.to_string())
             .bind(at.millis())
-            .execute(self.writer())
+            .execute(&mut *self.writer(Durable::Now).await?)
             .await
             .map_err(failed)?;
         self.wake(&[Topic::Runs]);
@@ -134,7 +135,7 @@ impl Runs for SqliteStore {
     }
 
     async fn run_finish(&self, proof: &LeaseProof, finish: &Finish) -> Result<Fenced, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         if held(&mut transaction, proof).await?.is_none() {
             return Ok(Fenced::Lost);
         }
@@ -150,7 +151,7 @@ impl Runs for SqliteStore {
     }
 
     async fn run_cancel(&self, run: RunId, by: &str, at: Timestamp) -> Result<Cancellation, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Durable::Now).await?;
         let cancellation = queue::cancel(&mut transaction, run, by, at).await?;
         self.commit(transaction, &[Topic::Runs]).await?;
         Ok(cancellation)

@@ -1,14 +1,18 @@
 //! The file, its connections, and who is woken when it changes.
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ports::store::{Store, StoreError, Topic};
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
-    Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Transaction};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use crate::failure::failed;
 use crate::migrations;
@@ -25,7 +29,12 @@ const LOG_SIZE: &str = "67108864";
 /// A store in one SQLite file. Cheap to share behind an `Arc`; see [`SqliteStore::close`].
 #[derive(Debug)]
 pub struct SqliteStore {
+    /// What it commits is on the disk.
     writer: SqlitePool,
+    /// What it commits is there with the next commit of the other one, see [`Durable::Soon`].
+    light_writer: SqlitePool,
+    /// Held by whoever writes: SQLite lets one wait for another by sleeping, and sleeps too long.
+    turn: Arc<Mutex<()>>,
     readers: SqlitePool,
     events: watch::Sender<u64>,
     runs: watch::Sender<u64>,
@@ -55,23 +64,40 @@ impl SqliteStore {
             migrations::migrate(&mut connection, None).await?;
             connection.close().await.map_err(failed)?;
         }
-        let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(PATIENCE);
-        let writer = pool(1).before_acquire(|connection, _| {
-            // SQLite ends a transaction by itself when the disk is full or fails (section 3 of
-            // <https://sqlite.org/lang_transaction.html>); the library goes on counting it as open
-            // and would refuse every later one.
-            Box::pin(async move { Ok(!connection.is_in_transaction()) })
-        });
-        let writer = writer.connect_with(writing).await.map_err(failed)?;
-        let readers = pool(READERS).connect_with(options.pragma("query_only", "ON")).await.map_err(failed)?;
+        // A connection is a thread in this process: asking whether it is still there is a detour through it.
+        let pool = |most| {
+            SqlitePoolOptions::new()
+                .max_connections(most)
+                .acquire_timeout(PATIENCE)
+                .test_before_acquire(false)
+        };
+        let writer = || {
+            pool(1).before_acquire(|connection, _| {
+                // SQLite ends a transaction by itself when the disk is full or fails (section 3 of
+                // <https://sqlite.org/lang_transaction.html>); the library goes on counting it as open
+                // and would refuse every later one.
+                Box::pin(async move { Ok(!connection.is_in_transaction()) })
+            })
+        };
+        let light = writing.clone().synchronous(SqliteSynchronous::Normal);
         let topic = || watch::channel(0).0;
-        Ok(Self { writer, readers, events: topic(), runs: topic(), logs: topic(), outbox: topic() })
+        Ok(Self {
+            writer: writer().connect_with(writing).await.map_err(failed)?,
+            light_writer: writer().connect_with(light).await.map_err(failed)?,
+            turn: Arc::default(),
+            readers: pool(READERS).connect_with(options.pragma("query_only", "ON")).await.map_err(failed)?,
+            events: topic(),
+            runs: topic(),
+            logs: topic(),
+            outbox: topic(),
+        })
     }
 
     /// Ends all connections, once what is under way is done. Nothing is lost without it; with it the
     /// write-ahead log is folded into the file.
     pub async fn close(&self) {
         self.readers.close().await;
+        self.light_writer.close().await;
         self.writer.close().await;
     }
 
@@ -81,25 +107,43 @@ impl SqliteStore {
     }
 
     /// Where to write with a single statement.
-    pub(crate) fn writer(&self) -> &SqlitePool {
-        &self.writer
+    pub(crate) async fn writer(&self, durable: Durable) -> Result<Turn<PoolConnection<Sqlite>>, StoreError> {
+        let turn = self.turn().await?;
+        Ok(Turn { with: self.writers(durable).acquire().await.map_err(failed)?, _turn: turn })
     }
 
     /// Begins a transaction that writes. `IMMEDIATE` takes the lock now: a transaction that begins by
     /// reading and finds out later that another process wrote meanwhile could only fail.
-    pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+    pub(crate) async fn write(
+        &self,
+        durable: Durable,
+    ) -> Result<Turn<Transaction<'static, Sqlite>>, StoreError> {
+        let turn = self.turn().await?;
+        let transaction = self.writers(durable).begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        Ok(Turn { with: transaction, _turn: turn })
     }
 
-    /// Makes a transaction durable, and wakes who waits for what it changed.
+    /// Ends a transaction, and wakes who waits for what it changed.
     pub(crate) async fn commit(
         &self,
-        transaction: Transaction<'static, Sqlite>,
+        transaction: Turn<Transaction<'static, Sqlite>>,
         topics: &[Topic],
     ) -> Result<(), StoreError> {
-        transaction.commit().await.map_err(failed)?;
+        transaction.with.commit().await.map_err(failed)?;
         self.wake(topics);
         Ok(())
+    }
+
+    async fn turn(&self) -> Result<OwnedMutexGuard<()>, StoreError> {
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turn).lock_owned()).await;
+        turn.map_err(|_| StoreError::Unavailable("others write all the time".to_owned()))
+    }
+
+    fn writers(&self, durable: Durable) -> &SqlitePool {
+        match durable {
+            Durable::Now => &self.writer,
+            Durable::Soon => &self.light_writer,
+        }
     }
 
     pub(crate) fn wake(&self, topics: &[Topic]) {
@@ -121,6 +165,38 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn wakeups(&self, topic: Topic) -> watch::Receiver<u64> {
         self.sender(topic).subscribe()
+    }
+}
+
+/// When what was written survives the loss of power. The death of the server it survives at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durable {
+    /// When the call returns.
+    Now,
+    /// With the next write that is durable at once: what is in the write-ahead log goes to the disk in
+    /// its order (`PRAGMA synchronous`, NORMAL and FULL, <https://sqlite.org/pragma.html#pragma_synchronous>,
+    /// and <https://sqlite.org/wal.html>). For what costs only time when it is lost: leases and log lines.
+    Soon,
+}
+
+/// A connection or a transaction, and the turn to write with it.
+#[derive(Debug)]
+pub(crate) struct Turn<C> {
+    with: C,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl<C: Deref<Target = SqliteConnection>> Deref for Turn<C> {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.with
+    }
+}
+
+impl<C: DerefMut<Target = SqliteConnection>> DerefMut for Turn<C> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.with
     }
 }
 

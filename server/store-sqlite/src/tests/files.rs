@@ -9,7 +9,9 @@ use domain::effect::EffectKind;
 use domain::id::{RunId, WorkerId};
 use domain::repository::Repository;
 use domain::run::{RunOutcome, RunStatus};
+use domain::stage::StagePath;
 use ports::clock::Clock;
+use ports::store::logs::{LineSource, NewLine};
 use ports::store::runs::{Finish, LeaseOutcome};
 use ports::store::{
     Accounts, Fenced, LeaseProof, Logs, Outbox, Page, Recorded, Repositories, Runs, Store, StoreError, Topic,
@@ -17,6 +19,7 @@ use ports::store::{
 use testkit::{FixedClock, build};
 
 use crate::SqliteStore;
+use crate::store::Durable;
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -134,6 +137,30 @@ async fn a_call_that_is_dropped_half_way_holds_nobody_up() {
     }
     store.run_enqueue(&new, Some("k")).await.unwrap();
     assert_eq!(store.run_depth().await.unwrap().queued, 1);
+    // The same with what is durable soon, and writes of both kinds after it.
+    let proof = lease(&store, &clock).await.unwrap();
+    for polls in 0..12 {
+        let lines = [line(&clock, "x")];
+        let mut call = std::pin::pin!(store.log_append(&proof, &lines));
+        for _ in 0..polls {
+            if futures::poll!(call.as_mut()).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    let stage = build::stage(&clock, "One");
+    assert_eq!(store.stage_record(&proof, &stage).await.unwrap(), Fenced::Written);
+    assert_eq!(store.log_append(&proof, &[line(&clock, "y")]).await.unwrap(), Fenced::Written);
+}
+
+fn line(clock: &FixedClock, text: &str) -> NewLine {
+    NewLine {
+        stage: StagePath::root("Test"),
+        source: LineSource::Stdout,
+        text: text.to_owned(),
+        at: clock.now(),
+    }
 }
 
 #[tokio::test]
@@ -155,7 +182,10 @@ async fn a_row_that_cannot_be_read_is_an_error_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;
     let repository = with_repository(&store, &clock).await;
-    sqlx::query("UPDATE repositories SET origin = '{'").execute(store.writer()).await.unwrap();
+    sqlx::query("UPDATE repositories SET origin = '{'")
+        .execute(&mut *store.writer(Durable::Now).await.unwrap())
+        .await
+        .unwrap();
     let error = store.repository_get(repository.id).await.expect_err("it is unreadable");
     assert!(matches!(&error, StoreError::Corrupt(why) if why.starts_with("origin: ")), "{error}");
 }
@@ -169,17 +199,18 @@ async fn a_full_disk_loses_nothing() {
     store.run_enqueue(&build::new_run(&clock, &repository, "review"), None).await.unwrap();
     let proof = lease(&store, &clock).await.unwrap();
     // The database itself says when it is full; the one of the machine gives the same code.
-    sqlx::query("PRAGMA max_page_count = 1").execute(store.writer()).await.unwrap();
-    let line = ports::store::logs::NewLine {
-        stage: domain::stage::StagePath::root("Test"),
-        source: ports::store::logs::LineSource::Stdout,
-        text: "x".repeat(100_000),
-        at: clock.now(),
-    };
+    sqlx::query("PRAGMA max_page_count = 1")
+        .execute(&mut *store.writer(Durable::Soon).await.unwrap())
+        .await
+        .unwrap();
+    let line = line(&clock, &"x".repeat(100_000));
     let error = store.log_append(&proof, std::slice::from_ref(&line)).await.expect_err("there is no room");
     assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
     assert!(store.log_read(proof.run, 0, 9).await.unwrap().is_empty());
-    sqlx::query("PRAGMA max_page_count = 1000000").execute(store.writer()).await.unwrap();
+    sqlx::query("PRAGMA max_page_count = 1000000")
+        .execute(&mut *store.writer(Durable::Soon).await.unwrap())
+        .await
+        .unwrap();
     assert_eq!(store.log_append(&proof, &[line]).await.unwrap(), Fenced::Written);
     assert_eq!(store.log_read(proof.run, 0, 9).await.unwrap()[0].number, 1);
 }
@@ -192,13 +223,15 @@ async fn the_file_is_for_nobody_else_and_durable() {
         let mode = std::fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-    let pragma = async |name: &'static str| -> String {
+    let pragma = async |durable, name: &'static str| -> String {
         let sql = sqlx::AssertSqlSafe(format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}"));
-        sqlx::query_scalar(sql).fetch_one(store.writer()).await.unwrap()
+        sqlx::query_scalar(sql).fetch_one(&mut *store.writer(durable).await.unwrap()).await.unwrap()
     };
-    assert_eq!(pragma("journal_mode").await, "wal");
-    assert_eq!(pragma("synchronous").await, "2", "FULL");
-    assert_eq!(pragma("foreign_keys").await, "1");
+    for (durable, synchronous) in [(Durable::Now, "2"), (Durable::Soon, "1")] {
+        assert_eq!(pragma(durable, "journal_mode").await, "wal");
+        assert_eq!(pragma(durable, "synchronous").await, synchronous, "FULL, NORMAL");
+        assert_eq!(pragma(durable, "foreign_keys").await, "1");
+    }
     let written = sqlx::query("DELETE FROM runs").execute(store.reader()).await;
     assert!(written.is_err(), "readers only read");
     store.close().await;

@@ -3,6 +3,7 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
+use crate::store::Durable;
 use crate::{SqliteStore, events, logs, outbox, queue, revisions, runs};
 
 /// The steps of a statement (<https://sqlite.org/eqp.html>).
@@ -10,7 +11,7 @@ async fn steps(sql: &str) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&directory.path().join("spellbook.db")).await.unwrap();
     let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
-    let rows = sqlx::query(explain).fetch_all(store.writer()).await.unwrap();
+    let rows = sqlx::query(explain).fetch_all(&mut *store.writer(Durable::Now).await.unwrap()).await.unwrap();
     rows.iter().map(|row| row.get("detail")).collect()
 }
 
