@@ -2,6 +2,7 @@
 //! builds on it. What the journal holds is never done again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use domain::purse::Purse;
 use domain::run::{Failure, Run};
@@ -38,8 +39,19 @@ pub(crate) struct Execution<'w> {
     pub(crate) journal: BTreeMap<StagePath, StageRecord>,
     /// Held while an entry of the journal is made and stored.
     pub(crate) recording: tokio::sync::Mutex<()>,
+    /// The run's last stage, until it is stored together with the run's end.
+    pub(crate) last: Mutex<Option<StageRecord>>,
     /// What models are paid from; what earlier attempts spent is gone.
     pub(crate) purse: Purse,
+}
+
+/// What comes after a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Others, or something that takes a while.
+    More,
+    /// The end of the run, at once.
+    End,
 }
 
 /// Where a list of stages stands in its run.
@@ -136,13 +148,17 @@ impl Execution<'_> {
             // A stage that waited for runs when the run was ended waits no longer.
             let stuck = if self.stop.ends_run() && running.is_empty() { waiting.pop() } else { None };
             let given_up = stuck.map(|stage| (stage, Turn::Never, CancellationToken::new()));
-            for (stage, turn, cancel) in given_up.into_iter().chain(self.due(&mut progress, stages, under)) {
+            let due: Vec<_> = given_up.into_iter().chain(self.due(&mut progress, stages, under)).collect();
+            let alone = running.is_empty() && waiting.is_empty() && due.len() == 1;
+            let last = alone && progress.started.len() == stages.len();
+            let next = if last { self.after_all(place) } else { Next::More };
+            for (stage, turn, cancel) in due {
                 let path = place.path(&stage.name);
                 let obstacle = progress.obstacle(stage);
                 let context = self.seen_by(&graph.context, obstacle);
                 running.push(async move {
                     let at = At { run: self, stage, path: &path, context: &context, turn, cancel };
-                    let ended = self.stage(&at, obstacle).await;
+                    let ended = self.stage(&at, obstacle, next).await;
                     (stage, ended)
                 });
             }
@@ -206,7 +222,7 @@ impl Execution<'_> {
     }
 
     /// Runs one stage, unless the journal has it, and records what came of it.
-    async fn stage(&self, at: &At<'_>, obstacle: Option<&str>) -> Progressed {
+    async fn stage(&self, at: &At<'_>, obstacle: Option<&str>, next: Next) -> Progressed {
         if let Some(record) = self.journal.get(at.path) {
             return Progressed::Recorded(Box::new(record.clone()), self.changed_by(record).await);
         }
@@ -236,7 +252,7 @@ impl Execution<'_> {
             started_at,
             ended_at: self.world.clock.now(),
         };
-        match self.record(&record).await {
+        match self.record(&record, next).await {
             Ok(Fenced::Written) => Progressed::Recorded(Box::new(record), changed),
             Ok(Fenced::Lost) | Err(_) => {
                 self.stop.because(StopReason::Lost);
@@ -319,12 +335,32 @@ impl Execution<'_> {
         }
     }
 
-    /// Stores the stage's lines and its entry, in that order: an entry never precedes its log.
-    async fn record(&self, record: &StageRecord) -> Result<Fenced, StoreError> {
+    /// Stores the stage's lines and its entry, in that order: an entry never precedes its log. When the
+    /// run's end follows, the entry is stored with it.
+    async fn record(&self, record: &StageRecord, next: Next) -> Result<Fenced, StoreError> {
         if self.log.flush().await? == Fenced::Lost {
             return Ok(Fenced::Lost);
         }
+        if next == Next::End {
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(record.clone());
+            return Ok(Fenced::Written);
+        }
         self.world.store.stage_record(self.proof, record).await
+    }
+
+    /// The last stage's entry, for whoever stores it.
+    pub(crate) fn take_last(&self) -> Option<StageRecord> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What comes after the last stage of a list. To find out what a run wants done may take a while, in
+    /// which what the stage cost must not be lost.
+    fn after_all(&self, place: Place<'_>) -> Next {
+        let at_once = self.manifest.outcomes.is_empty() && self.manifest.on_failure.is_empty();
+        match place {
+            Place::Root if at_once => Next::End,
+            Place::Root | Place::OnFailure | Place::Item { .. } => Next::More,
+        }
     }
 
     async fn changed_by(&self, record: &StageRecord) -> Option<bool> {

@@ -1,9 +1,10 @@
 //! Work: one run, from the moment that a worker takes it up to its end.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use domain::effect::Effect;
 use domain::event::{Actor, Event, EventKind};
 use domain::id::{EventId, RunId, WorkerId};
 use domain::name::Commit;
@@ -97,7 +98,7 @@ async fn attempt(
 ) -> Result<Left, StoreError> {
     let cancelled = run.cancel_requested.as_ref().map(|by| RunOutcome::Cancelled { by: by.clone() });
     if let Some(outcome) = cancelled.clone().filter(|_| run.cancel_insisted) {
-        return end(world, run, proof, outcome, Vec::new()).await;
+        return end(world, run, proof, outcome.into()).await;
     }
     let prepared = match Prepared::load(world, run, proof).await? {
         Ok(prepared) => prepared,
@@ -108,14 +109,14 @@ async fn attempt(
         }
         Err(refusal) => {
             let outcome = cancelled.unwrap_or_else(|| failed(Failure::new(refusal.code, refusal.message)));
-            return end(world, run, proof, outcome, Vec::new()).await;
+            return end(world, run, proof, outcome.into()).await;
         }
     };
     // Waiting for called runs takes an attempt too, and leaves an entry in the journal each time.
     if run.attempt as usize > MOST_ATTEMPTS + prepared.journal.len() {
         let message = format!("{MOST_ATTEMPTS} workers ended before they could finish it");
         let outcome = cancelled.unwrap_or_else(|| failed(Failure::new("workers_lost", message)));
-        return end(world, run, proof, outcome, Vec::new()).await;
+        return end(world, run, proof, outcome.into()).await;
     }
     let stop = Stop::default();
     if cancelled.is_some() {
@@ -199,6 +200,7 @@ impl Prepared {
                 .map(|record| (record.path.clone(), record.clone()))
                 .collect::<BTreeMap<_, _>>(),
             recording: tokio::sync::Mutex::new(()),
+            last: Mutex::default(),
             purse: Purse::new(
                 self.manifest.limits.cost,
                 self.journal.iter().map(|record| record.usage.cost()).sum(),
@@ -259,7 +261,8 @@ async fn conclude(
         RunOutcome::Cancelled { .. } | RunOutcome::Skipped { .. } => Vec::new(),
     };
     execution.log.flush().await.map(drop)?;
-    end(world, run, proof, outcome, effects).await
+    let record = execution.take_last();
+    end(world, run, proof, Ending { outcome, record, effects }).await
 }
 
 /// How a worker leaves a run that cannot end yet: the lease is lost, the worker stops, or stages wait
@@ -271,6 +274,10 @@ async fn left_early(execution: &Execution<'_>, graph: &mut Graph) -> Result<Opti
         Some(StopReason::Lost) => return Ok(Some(Left::Lost)),
         Some(StopReason::Shutdown) => {
             execution.log.flush().await.map(drop)?;
+            // If the lease is lost, giving the run back will say so.
+            if let Some(record) = execution.take_last() {
+                let _ = store.stage_record(proof, &record).await?;
+            }
             return fenced(store.run_release(proof, now, now).await?, Left::Released).map(Some);
         }
         Some(StopReason::Cancelled | StopReason::TimeUp(_)) => return Ok(None),
@@ -336,16 +343,25 @@ fn failed(failure: Failure) -> RunOutcome {
     RunOutcome::Failed { failure }
 }
 
-/// Ends a run: its outcome, what it wants done, and the event that its end is, in one transaction.
-async fn end(
-    world: &World,
-    run: &Run,
-    proof: &LeaseProof,
+/// How a run ends.
+struct Ending {
     outcome: RunOutcome,
-    effects: Vec<domain::effect::Effect>,
-) -> Result<Left, StoreError> {
+    /// Its last stage, when the journal does not have it.
+    record: Option<StageRecord>,
+    effects: Vec<Effect>,
+}
+
+impl From<RunOutcome> for Ending {
+    fn from(outcome: RunOutcome) -> Self {
+        Self { outcome, record: None, effects: Vec::new() }
+    }
+}
+
+/// Ends a run: its outcome, what it wants done, and the event that its end is, in one transaction.
+async fn end(world: &World, run: &Run, proof: &LeaseProof, ending: Ending) -> Result<Left, StoreError> {
+    let Ending { outcome, record, effects } = ending;
     let event = ended_event(world, run, &outcome).await?;
-    let finish = Finish { outcome, effects, event, at: world.clock.now() };
+    let finish = Finish { outcome, record, effects, event, at: world.clock.now() };
     let left = fenced(world.store.run_finish(proof, &finish).await?, Left::Ended)?;
     match (left, finish.outcome.status(), finish.outcome.message()) {
         (Left::Ended, status, None) => tracing::info!("{status}"),

@@ -4,10 +4,10 @@
 use domain::id::{RepositoryId, RunId};
 use domain::run::{Concurrency, ConcurrencyBehavior, Run, RunOutcome, RunState, RunStatus};
 use domain::time::Timestamp;
-use ports::store::StoreError;
 use ports::store::runs::{Cancellation, NewRun, Priority};
+use ports::store::{LeaseProof, StoreError};
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::failure::failed;
 use crate::repositories::require;
@@ -215,22 +215,53 @@ pub(crate) async fn end(
     outcome: &RunOutcome,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let row = sqlx::query(
-        "UPDATE runs SET status = $2, outcome = $3, ended_at = $4, ready_at = NULL, worker = NULL, lease_until = NULL,
-             worked = worked + IIF(status = 'running', MAX(0, $4 - leased_at), 0)
-         WHERE id = $1 AND ended_at IS NULL RETURNING parent_run",
-    )
-    .bind(id.to_string())
-    .bind(outcome.status().as_str())
-    .bind(json(outcome)?)
-    .bind(at.millis())
-    .fetch_optional(&mut *connection)
-    .await
-    .map_err(failed)?;
-    let Some(row) = row else { return Ok(()) };
-    match row.try_get::<Option<&str>, _>("parent_run").map_err(failed)? {
-        None => Ok(()),
-        Some(parent) => wake(connection, parent, at).await,
+    let run = End { id, outcome, at, lease: None };
+    run.perform(connection).await.map(drop)
+}
+
+/// The same for the run of a lease that still holds. What its row says.
+pub(crate) async fn finish(
+    connection: &mut SqliteConnection,
+    proof: &LeaseProof,
+    outcome: &RunOutcome,
+    at: Timestamp,
+) -> Result<Option<SqliteRow>, StoreError> {
+    End { id: proof.run, outcome, at, lease: Some(proof) }.perform(connection).await
+}
+
+/// Run, status, outcome, now; worker and attempt, if it must be theirs.
+pub(crate) const END: &str = "UPDATE runs
+    SET status = $2, outcome = $3, ended_at = $4, ready_at = NULL, worker = NULL, lease_until = NULL,
+        worked = worked + IIF(status = 'running', MAX(0, $4 - leased_at), 0)
+    WHERE id = $1 AND ended_at IS NULL
+        AND ($5 IS NULL OR status = 'running' AND worker = $5 AND attempt = $6)
+    RETURNING parent_run, cost";
+
+/// The end of a run.
+struct End<'a> {
+    id: RunId,
+    outcome: &'a RunOutcome,
+    at: Timestamp,
+    lease: Option<&'a LeaseProof>,
+}
+
+impl End<'_> {
+    async fn perform(self, connection: &mut SqliteConnection) -> Result<Option<SqliteRow>, StoreError> {
+        let row = sqlx::query(END)
+            .bind(self.id.to_string())
+            .bind(self.outcome.status().as_str())
+            .bind(json(self.outcome)?)
+            .bind(self.at.millis())
+            .bind(self.lease.map(|proof| proof.worker.to_string()))
+            .bind(self.lease.map(|proof| i64::from(proof.attempt)))
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(failed)?;
+        let Some(row) = row else { return Ok(None) };
+        if let Some(parent) = row.try_get::<Option<&str>, _>("parent_run").map_err(failed)? {
+            wake(connection, parent, self.at).await?;
+        }
+        Ok(Some(row))
     }
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::id::{RunId, WorkerId};
+use domain::id::{RepositoryId, RunId, WorkerId};
+use domain::money::NanoUsd;
 use domain::run::Run;
 use domain::stage::StageRecord;
 use domain::time::Timestamp;
@@ -26,14 +27,10 @@ impl Runs for SqliteStore {
         idempotency: Option<&str>,
     ) -> Result<Recorded<RunId>, StoreError> {
         let mut transaction = self.write(Durable::Now).await?;
-        let known = sqlx::query("SELECT id FROM runs WHERE repository = $1 AND idempotency = $2")
-            .bind(new.run.repository.to_string())
-            .bind(idempotency)
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(failed)?;
-        if let Some(row) = known {
-            return Ok(Recorded::Known(Columns(&row).parsed("id")?));
+        if let Some(key) = idempotency
+            && let Some(known) = known(&mut transaction, new.run.repository, key).await?
+        {
+            return Ok(Recorded::Known(known));
         }
         queue::enqueue(&mut transaction, new, idempotency, new.run.created_at).await?;
         self.commit(transaction, &[Topic::Runs]).await?;
@@ -81,10 +78,8 @@ impl Runs for SqliteStore {
 
     async fn stage_record(&self, proof: &LeaseProof, record: &StageRecord) -> Result<Fenced, StoreError> {
         let mut transaction = self.write(Durable::Now).await?;
-        if held(&mut transaction, proof).await?.is_none() {
-            return Ok(Fenced::Lost);
-        }
-        journal(&mut transaction, proof.run, record).await?;
+        let Some(row) = held(&mut transaction, proof).await? else { return Ok(Fenced::Lost) };
+        journal(&mut transaction, proof.run, record, &row).await?;
         self.commit(transaction, &[Topic::Runs]).await?;
         Ok(Fenced::Written)
     }
@@ -136,8 +131,10 @@ impl Runs for SqliteStore {
 
     async fn run_finish(&self, proof: &LeaseProof, finish: &Finish) -> Result<Fenced, StoreError> {
         let mut transaction = self.write(Durable::Now).await?;
-        if held(&mut transaction, proof).await?.is_none() {
-            return Ok(Fenced::Lost);
+        let ended = queue::finish(&mut transaction, proof, &finish.outcome, finish.at).await?;
+        let Some(row) = ended else { return Ok(Fenced::Lost) };
+        if let Some(record) = &finish.record {
+            journal(&mut transaction, proof.run, record, &row).await?;
         }
         for effect in &finish.effects {
             outbox::insert(&mut transaction, effect).await?;
@@ -145,7 +142,6 @@ impl Runs for SqliteStore {
         if let Some(event) = &finish.event {
             events::insert(&mut transaction, event, None).await?;
         }
-        queue::end(&mut transaction, proof.run, &finish.outcome, finish.at).await?;
         self.commit(transaction, &[Topic::Runs, Topic::Outbox, Topic::Events]).await?;
         Ok(Fenced::Written)
     }
@@ -231,13 +227,28 @@ impl SqliteStore {
     }
 }
 
+/// The run that was queued with a key.
+async fn known(
+    connection: &mut SqliteConnection,
+    repository: RepositoryId,
+    key: &str,
+) -> Result<Option<RunId>, StoreError> {
+    let row = sqlx::query("SELECT id FROM runs WHERE repository = $1 AND idempotency = $2")
+        .bind(repository.to_string())
+        .bind(key)
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    row.map(|row| Columns(&row).parsed("id")).transpose()
+}
+
 /// The run of a lease that still holds.
 async fn held(
     connection: &mut SqliteConnection,
     proof: &LeaseProof,
 ) -> Result<Option<SqliteRow>, StoreError> {
     sqlx::query(
-        "SELECT cancel_by, cancel_at FROM runs WHERE id = $1 AND worker = $2 AND attempt = $3 AND status = 'running'",
+        "SELECT cancel_at, cost FROM runs WHERE id = $1 AND worker = $2 AND attempt = $3 AND status = 'running'",
     )
     .bind(proof.run.to_string())
     .bind(proof.worker.to_string())
@@ -251,11 +262,13 @@ fn asked_at(row: &SqliteRow) -> Result<Option<Timestamp>, StoreError> {
     Columns(row).time_if("cancel_at")
 }
 
-/// Adds a stage to the journal and its cost to the run, unless it is there already.
+/// Adds a stage to the journal and its cost to the run, whose row says what it cost so far, unless it is
+/// there already.
 async fn journal(
     connection: &mut SqliteConnection,
     run: RunId,
     record: &StageRecord,
+    row: &SqliteRow,
 ) -> Result<(), StoreError> {
     let added = sqlx::query(
         "INSERT INTO stages (run, ordinal, path, status, record, ended_at)
@@ -270,17 +283,12 @@ async fn journal(
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
-    if added.rows_affected() == 0 {
+    let more = record.usage.cost();
+    if added.rows_affected() == 0 || more.nanos() == 0 {
         return Ok(());
     }
-    let row = sqlx::query("SELECT cost FROM runs WHERE id = $1")
-        .bind(run.to_string())
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
     // Added here, where sums saturate: SQLite would turn one that overflows into a float.
-    let cost =
-        domain::money::NanoUsd::from_nanos(row.try_get("cost").map_err(failed)?).plus(record.usage.cost());
+    let cost = NanoUsd::from_nanos(row.try_get("cost").map_err(failed)?).plus(more);
     sqlx::query("UPDATE runs SET cost = $2 WHERE id = $1")
         .bind(run.to_string())
         .bind(cost.nanos())

@@ -62,8 +62,8 @@ pub trait Runs {
     /// how many.
     async fn worker_release(&self, worker: WorkerId, at: Timestamp) -> Result<u64, StoreError>;
 
-    /// Ends a run and stores what it wants done, in one transaction; a parent that waits only for it is
-    /// queued again.
+    /// Ends a run and stores its last stage and what it wants done, in one transaction; a parent that waits
+    /// only for it is queued again.
     async fn run_finish(&self, proof: &LeaseProof, finish: &Finish) -> Result<Fenced, StoreError>;
 
     /// Asks a run to end, and the runs that its stages called. One that has not begun ends at once. One
@@ -142,6 +142,8 @@ pub enum Renewal {
 pub struct Finish {
     /// How it ended.
     pub outcome: RunOutcome,
+    /// Its last stage, when that is not in the journal yet.
+    pub record: Option<StageRecord>,
     /// What it wants done.
     pub effects: Vec<Effect>,
     /// The event that its end is, for daemons that wait for it.

@@ -67,8 +67,13 @@ async fn what_was_answered_survives_a_crash_at_any_point() {
     let run = store.run_get(proof.run).await.unwrap().unwrap();
     let kind = EffectKind::Noop { reason: "x".to_owned() };
     let effects = vec![build::effect(&clock, &run, "k", kind)];
-    let finish =
-        Finish { outcome: RunOutcome::Succeeded, effects: effects.clone(), event: None, at: clock.now() };
+    let finish = Finish {
+        outcome: RunOutcome::Succeeded,
+        effects: effects.clone(),
+        record: None,
+        event: None,
+        at: clock.now(),
+    };
     assert_eq!(store.run_finish(&proof, &finish).await.unwrap(), Fenced::Written);
     let ended = leave_behind(directory.path());
 
@@ -104,7 +109,13 @@ async fn several_servers_share_a_file() {
     assert_eq!(proofs.len(), 30);
     let leased: BTreeSet<RunId> = proofs.iter().map(|proof| proof.run).collect();
     assert_eq!(leased, news.iter().map(|new| new.run.id).collect());
-    let finish = Finish { outcome: RunOutcome::Succeeded, effects: Vec::new(), event: None, at: clock.now() };
+    let finish = Finish {
+        outcome: RunOutcome::Succeeded,
+        effects: Vec::new(),
+        record: None,
+        event: None,
+        at: clock.now(),
+    };
     for twice in [Fenced::Written, Fenced::Lost] {
         let ends = futures_of(30, |nth| servers[(nth + 1) % 6].run_finish(&proofs[nth], &finish)).await;
         assert!(ends.iter().all(|end| matches!(end, Ok(fenced) if *fenced == twice)), "{ends:?}");

@@ -32,6 +32,7 @@ async fn what_runs_all_the_time_goes_by_an_index() {
         queue::LEASE,
         queue::NEXT_MOMENT,
         queue::WAKE,
+        queue::END,
         queue::REPLACED,
         queue::RELEASE_ALL,
         runs::DEPTH,

@@ -123,6 +123,7 @@ macro_rules! store_behaviours {
                 a_released_run_is_leased_again,
                 an_end_comes_back_as_it_was,
                 the_journal_keeps_each_stage_once,
+                the_last_stage_comes_with_the_end_of_its_run,
                 runs_are_listed_newest_first,
                 the_depth_counts_what_is_under_way,
                 many_workers_share_the_queue,

@@ -37,6 +37,14 @@ impl Entry {
         !self.run.state.status().is_final()
     }
 
+    /// Adds a stage, and its cost, unless it is there.
+    fn record(&mut self, record: &StageRecord) {
+        if self.journal.iter().all(|known| known.path != record.path) {
+            self.run.cost = self.run.cost.plus(record.usage.cost());
+            self.journal.push(record.clone());
+        }
+    }
+
     /// Counts the attempt that is under way, if one is.
     fn count(&mut self, until: Timestamp) {
         if self.run.state.status() == RunStatus::Running {
@@ -106,10 +114,7 @@ impl Runs for MemoryStore {
     async fn stage_record(&self, proof: &LeaseProof, record: &StageRecord) -> Result<Fenced, StoreError> {
         let mut state = self.state();
         let Some(entry) = state.held(proof) else { return Ok(Fenced::Lost) };
-        if entry.journal.iter().all(|known| known.path != record.path) {
-            entry.run.cost = entry.run.cost.plus(record.usage.cost());
-            entry.journal.push(record.clone());
-        }
+        entry.record(record);
         drop(state);
         self.wake(&[Topic::Runs]);
         Ok(Fenced::Written)
@@ -172,6 +177,9 @@ impl Runs for MemoryStore {
             return Ok(Fenced::Lost);
         }
         state.refuse_finish(finish)?;
+        if let (Some(record), Some(entry)) = (&finish.record, state.runs.get_mut(&proof.run)) {
+            entry.record(record);
+        }
         for effect in &finish.effects {
             state.effects.push(Wanted { effect: effect.clone(), held_until: None });
         }

@@ -71,7 +71,8 @@ async fn say(house: &House, proof: &LeaseProof, text: &str) {
 }
 
 async fn finish(house: &House, proof: &LeaseProof, effects: Vec<domain::effect::Effect>) {
-    let finish = Finish { outcome: RunOutcome::Succeeded, effects, event: None, at: house.clock.now() };
+    let finish =
+        Finish { outcome: RunOutcome::Succeeded, effects, record: None, event: None, at: house.clock.now() };
     assert_eq!(house.store.run_finish(proof, &finish).await.unwrap(), Fenced::Written);
 }
 

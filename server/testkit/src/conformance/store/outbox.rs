@@ -112,11 +112,13 @@ pub async fn an_end_is_all_or_nothing(store: &dyn Store, clock: &FixedClock) {
     let fresh = build::effect(clock, &run, "k", noop("y"));
     let bad = Finish {
         effects: vec![fresh.clone(), effects[0].clone()],
+        record: Some(build::stage(clock, "Last")),
         event: Some(event.clone()),
         ..scene.succeeded()
     };
     assert!(matches!(store.run_finish(&proof, &bad).await, Err(StoreError::Conflict(_))));
     assert_eq!(scene.run(proof.run).await, run);
+    assert!(store.run_journal(run.id).await.expect(ANSWERS).is_empty());
     assert_eq!(store.event_get(event.id).await.expect(ANSWERS), None);
     assert!(store.effect_list(run.id).await.expect(ANSWERS).is_empty());
     let good = Finish { effects: vec![fresh], event: Some(event.clone()), ..scene.succeeded() };

@@ -274,6 +274,33 @@ pub async fn the_journal_keeps_each_stage_once(store: &dyn Store, clock: &FixedC
     assert_eq!(scene.run(proof.run).await.cost, NanoUsd::from_nanos(40));
 }
 
+/// A run's last stage is in the journal once, and paid for, when the run has ended; a late worker adds
+/// none.
+pub async fn the_last_stage_comes_with_the_end_of_its_run(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let proof = scene.running().await;
+    let (first, last) = (paid(clock, "First", 10), paid(clock, "Last", 30));
+    assert_eq!(store.stage_record(&proof, &first).await.expect(ANSWERS), Fenced::Written);
+    let finish = ports::store::runs::Finish { record: Some(last.clone()), ..scene.succeeded() };
+    let late = LeaseProof { attempt: proof.attempt - 1, ..proof.clone() };
+    assert_eq!(store.run_finish(&late, &finish).await.expect(ANSWERS), Fenced::Lost);
+    assert_eq!(store.run_journal(proof.run).await.expect(ANSWERS), std::slice::from_ref(&first));
+    assert_eq!(store.run_finish(&proof, &finish).await.expect(ANSWERS), Fenced::Written);
+    assert_eq!(store.run_journal(proof.run).await.expect(ANSWERS), [first, last]);
+    let run = scene.run(proof.run).await;
+    assert_eq!((run.state.status(), run.cost), (RunStatus::Succeeded, NanoUsd::from_nanos(40)));
+
+    // One that was recorded before stays as it was.
+    let proof = scene.running().await;
+    let known = paid(clock, "Only", 10);
+    assert_eq!(store.stage_record(&proof, &known).await.expect(ANSWERS), Fenced::Written);
+    let again = Some(paid(clock, "Only", 500));
+    let finish = ports::store::runs::Finish { record: again, ..scene.succeeded() };
+    assert_eq!(store.run_finish(&proof, &finish).await.expect(ANSWERS), Fenced::Written);
+    assert_eq!(store.run_journal(proof.run).await.expect(ANSWERS), [known]);
+    assert_eq!(scene.run(proof.run).await.cost, NanoUsd::from_nanos(10));
+}
+
 /// Runs are listed newest first, in parts, by any filter.
 pub async fn runs_are_listed_newest_first(store: &dyn Store, clock: &FixedClock) {
     let scene = Scene::set(store, clock).await;

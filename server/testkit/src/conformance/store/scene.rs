@@ -94,7 +94,13 @@ impl<'a> Scene<'a> {
     }
 
     pub(super) fn succeeded(self) -> Finish {
-        Finish { outcome: RunOutcome::Succeeded, effects: Vec::new(), event: None, at: self.clock.now() }
+        Finish {
+            outcome: RunOutcome::Succeeded,
+            effects: Vec::new(),
+            record: None,
+            event: None,
+            at: self.clock.now(),
+        }
     }
 
     pub(super) async fn finish(self, proof: &LeaseProof) {
