@@ -112,6 +112,9 @@ pub enum Command {
         after_help = "Examples:\n  spellbook status ada/book/review\n  spellbook status run_0198000000007000800000000000002a"
     )]
     Status(StatusArgs),
+    /// Show which models a run asked, which it did not, and why
+    #[command(after_help = "Example:\n  spellbook explain run_0198000000007000800000000000002a")]
+    Explain(ExplainArgs),
     /// Print the log of a run
     #[command(after_help = "Example:\n  spellbook logs run_0198000000007000800000000000002a -f")]
     Logs(LogsArgs),
@@ -328,6 +331,14 @@ pub struct StatusArgs {
     /// A daemon (owner/repository/id[@ref]) or a run; without it, all repositories and the last runs
     #[arg(value_name = "ADDRESS|RUN")]
     pub target: Option<Target>,
+}
+
+/// `spellbook explain`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The run
+    #[arg(value_name = "RUN")]
+    pub run: RunId,
 }
 
 /// `spellbook logs`

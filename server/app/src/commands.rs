@@ -5,6 +5,7 @@ mod cancel;
 mod completions;
 mod diff;
 mod doctor;
+mod explain;
 mod fmt;
 mod git_hook;
 mod init;
@@ -55,6 +56,7 @@ async fn dispatch(cli: Cli, ui: &Ui) -> Result<Exit, CommandError> {
         Command::Work(args) => work::run(&args, &configuration(global)?).await,
         Command::List(args) => list::run(&args, global, ui).await,
         Command::Status(args) => status::run(&args, global, ui).await,
+        Command::Explain(args) => explain::run(&args, global, ui).await,
         Command::Logs(args) => logs::run(&args, global, ui).await,
         Command::Replay(args) => replay::run(&args, global, ui).await,
         Command::Diff(args) => diff::run(&args, global, ui).await,

@@ -401,6 +401,31 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+impl Reason {
+    /// A stable word for programs.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Only => "only",
+            Self::InOrder => "in_order",
+            Self::Kept => "kept",
+            Self::Cost => "cost",
+            Self::Pace => "pace",
+            Self::Untried => "untried",
+            Self::Drawn => "drawn",
+            Self::Quality => "quality",
+            Self::LastResort { .. } => "last_resort",
+            Self::Lacks { .. } => "lacks",
+            Self::TooSmall { .. } => "too_small",
+            Self::Open { .. } => "open",
+            Self::Cooling { .. } => "cooling",
+            Self::Limited { .. } => "limited",
+            Self::Unknown => "unknown",
+            Self::TooDear => "too_dear",
+            Self::Unpriced => "unpriced",
+        }
+    }
+}
+
 /// For people: what follows `it is asked because …` or `it is not asked: …`.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -31,6 +31,7 @@ mod tokens;
 mod daemons;
 mod diff;
 mod manifests;
+mod rankings;
 mod remote_url;
 mod repositories;
 mod revisions;

@@ -15,6 +15,7 @@ use crate::doors::Server;
 use crate::input::Path;
 use crate::page::Part;
 use crate::problem::Problem;
+use crate::rankings::RankingJson;
 use crate::runs::{self, MoneyJson};
 
 /// A finished stage.
@@ -44,6 +45,8 @@ pub(crate) struct StageRecordJson {
     snapshot: Option<String>,
     /// Every call of a model.
     calls: Vec<CallJson>,
+    /// How the models were chosen, one for each question that was decided otherwise than the one before.
+    rankings: Vec<RankingJson>,
     /// What they cost together.
     cost: MoneyJson,
     /// Processor time, microseconds.
@@ -138,6 +141,7 @@ impl StageRecordJson {
             }),
             snapshot: record.snapshot.as_ref().map(ToString::to_string),
             calls: record.usage.calls.iter().map(CallJson::from).collect(),
+            rankings: record.usage.rankings.iter().map(RankingJson::from).collect(),
             cost: MoneyJson::from(record.usage.cost()),
             cpu_micros: record.usage.cpu_micros,
             memory_peak: record.usage.memory_peak,

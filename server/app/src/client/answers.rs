@@ -72,6 +72,11 @@ pub(crate) struct Stage {
     /// Not there with an older server.
     #[serde(default)]
     pub(crate) hosts: Vec<Host>,
+    /// Nor these.
+    #[serde(default)]
+    pub(crate) rankings: Vec<Ranking>,
+    #[serde(default)]
+    pub(crate) calls: Vec<Call>,
     pub(crate) started_at: String,
     pub(crate) ended_at: String,
 }
@@ -85,6 +90,38 @@ pub(crate) struct Host {
     pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) refused: Option<String>,
+}
+
+/// How a model was chosen.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Ranking {
+    pub(crate) route: String,
+    pub(crate) candidates: Vec<Candidate>,
+}
+
+/// A model that could have been asked.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Candidate {
+    pub(crate) target: String,
+    pub(crate) model: String,
+    pub(crate) place: Option<u32>,
+    pub(crate) why: String,
+    pub(crate) expected_cost: Option<Money>,
+    pub(crate) expected_ms: Option<u64>,
+}
+
+/// A call of a model.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Call {
+    pub(crate) requested: String,
+    pub(crate) served: String,
+    pub(crate) provider: String,
+    pub(crate) input_tokens: u64,
+    pub(crate) cache_read_tokens: u64,
+    pub(crate) cache_write_tokens: u64,
+    pub(crate) output_tokens: u64,
+    pub(crate) cost: Money,
+    pub(crate) estimated: bool,
 }
 
 /// Something that a run wants done.

@@ -68,6 +68,15 @@ impl House {
         first
     }
 
+    /// What a command says to who is signed in.
+    pub(crate) fn says_to(&self, arguments: &[&str]) -> String {
+        let mut command = hermetic(Command::new(SPELLBOOK), self.data.path());
+        command.args(arguments).env("SPELLBOOK_SERVER", &self.url).env("SPELLBOOK_TOKEN", &self.token);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// The server's process.
     pub(crate) fn pid(&self) -> u32 {
         self.server.as_ref().expect("the server runs").id()

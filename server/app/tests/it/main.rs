@@ -9,6 +9,7 @@
 mod admission;
 mod cli;
 mod daemons;
+mod explain;
 mod house;
 mod jail_agents;
 mod jail_hostile;

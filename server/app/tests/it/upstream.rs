@@ -46,6 +46,8 @@ pub(crate) struct Upstream {
 
 struct State {
     steps: std::vec::IntoIter<Step>,
+    /// Whether every answer breaks off in the middle.
+    breaks: bool,
     asked: Vec<Asked>,
     over: bool,
 }
@@ -55,12 +57,19 @@ impl Upstream {
         Self::watched(script, |_| ())
     }
 
+    /// One whose answers all break off in the middle.
+    pub(crate) fn breaking() -> Self {
+        let upstream = Self::start(Vec::new());
+        upstream.state.lock().unwrap().breaks = true;
+        upstream
+    }
+
     /// The same; no question is answered before `watch` has seen it.
     pub(crate) fn watched(script: Vec<Step>, watch: impl Fn(&Asked) + Send + Sync + 'static) -> Self {
         let watch: Arc<Watch> = Arc::new(watch);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
-        let state = State { steps: script.into_iter(), asked: Vec::new(), over: false };
+        let state = State { steps: script.into_iter(), breaks: false, asked: Vec::new(), over: false };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
         let serving = std::thread::spawn(move || {
@@ -118,9 +127,14 @@ fn serve(connection: &TcpStream, state: &Mutex<State>, watch: &Watch) -> std::io
         state.asked.push(asked);
         let number = state.asked.len();
         let step = if has_tools { state.steps.next() } else { None };
+        let breaks = state.breaks;
         drop(state);
         let answer = answer(dialect, &step.unwrap_or_else(|| Step::Says("ok".to_owned())), number);
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
+        if breaks {
+            let begun = answer.split_inclusive("\n\n").next().unwrap_or_default();
+            return write!(writer, "{head}content-length: {}\r\n\r\n{begun}", answer.len());
+        }
         write!(writer, "{head}content-length: {}\r\n\r\n{answer}", answer.len())?;
     }
     Ok(())

@@ -175,6 +175,9 @@ fn a_verdict_is_stored_by_its_word() {
         }] })
     );
     assert_eq!(serde_json::from_value::<Ranking>(json).unwrap(), ranking);
+    for reason in [Reason::InOrder, Reason::LastResort { wait_ms: 1 }, Reason::TooDear] {
+        assert_eq!(serde_json::to_value(&reason).unwrap()["reason"], reason.as_str());
+    }
 }
 
 prop_compose! {
