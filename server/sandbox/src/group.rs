@@ -1,4 +1,5 @@
-//! Control groups: one for each jail, made, filled, read and removed by the server.
+//! Control groups: one for each jail, made, filled and read by the server. It goes to the next jail when
+//! nobody is left in it.
 //!
 //! nsjail could make them itself, but removes them before anybody can read how often the kernel
 //! killed for want of memory, which is the only sign of it when the victim was a child.
@@ -14,6 +15,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::limits::Limits;
@@ -24,6 +27,8 @@ use crate::supervise;
 
 /// nsjail and the first process, beside what the limits allow the program.
 const OWN_PROCESSES: u32 = 2;
+/// So many wait for their next jail.
+const MOST_FREE: usize = 8;
 /// How long removing may take: the kernel may still be busy with processes that are gone.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -32,6 +37,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Groups {
     kind: Kind,
     missing: Vec<Missing>,
+    lent: Arc<Lent>,
+}
+
+/// Groups that go from one jail to the next. The kernel takes long to make a group and longer to forget it:
+/// what it still has to do when the directory is gone holds up everybody who enters another.
+#[derive(Debug, Default)]
+struct Lent {
+    /// The number of the next one that is made.
+    next: AtomicU64,
+    /// Nobody is in these.
+    free: Mutex<Vec<Group>>,
 }
 
 #[derive(Debug, Clone)]
@@ -66,6 +82,8 @@ pub(crate) struct Missing {
 pub(crate) struct Group {
     kind: Kind,
     removed: bool,
+    /// The limits that it has.
+    limits: Option<Limits>,
     /// What had been used when counting began.
     before: Usage,
     /// The most memory since then, in version 2: a file that was told so (`memory.peak`).
@@ -120,7 +138,7 @@ impl Groups {
         {
             let kind = Kind::V2 { home: home.clone(), controllers: controllers.clone() };
             let why = |_| "it is not delegated to this server".to_owned();
-            return Self { missing: missing(controllers, why), kind };
+            return Self { missing: missing(controllers, why), kind, lent: Arc::default() };
         }
         let trees = v1::discover(&mounts, &name);
         let usable: Vec<_> =
@@ -134,7 +152,8 @@ impl Groups {
         };
         let had: Vec<_> = usable.iter().map(|(controller, _)| *controller).collect();
         let missing = missing(&had, why);
-        Self { missing, kind: if usable.is_empty() { Kind::None } else { Kind::V1(usable) } }
+        let kind = if usable.is_empty() { Kind::None } else { Kind::V1(usable) };
+        Self { missing, kind, lent: Arc::default() }
     }
 
     /// What cannot be limited here.
@@ -154,6 +173,44 @@ impl Groups {
         }
     }
 
+    /// Groups for a jail, with its limits written: those of one that is over, or new ones.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn lend(&self, limits: &Limits) -> io::Result<Group> {
+        let free = {
+            let mut free = self.lent.free();
+            // A limit of memory can only be changed in the right order with that of swap.
+            let fits = |group: &Group| group.limits.as_ref().is_some_and(|had| had.memory == limits.memory);
+            free.iter().rposition(fits).map(|at| free.remove(at))
+        };
+        if let Some(mut group) = free
+            && group.forget_peak().and_then(|()| group.limit(limits)).is_ok()
+        {
+            group.begin();
+            return Ok(group);
+        }
+        let number = self.lent.next.fetch_add(1, Ordering::Relaxed);
+        self.create(&lent(number), limits)
+    }
+
+    /// Takes them back, and ends whoever is left there.
+    ///
+    /// # Errors
+    /// When somebody stays.
+    pub(crate) fn give_back(&self, group: Group) -> io::Result<()> {
+        // All are members of all trees.
+        if let Some(directory) = group.directories().next() {
+            empty(directory)?;
+        }
+        let surplus = {
+            let mut free = self.lent.free();
+            free.push(group);
+            if free.len() > MOST_FREE { Some(free.remove(0)) } else { None }
+        };
+        surplus.map_or(Ok(()), Group::remove)
+    }
+
     /// The groups of one jail, with its limits written.
     ///
     /// # Errors
@@ -168,7 +225,7 @@ impl Groups {
             }
             Kind::None => Kind::None,
         };
-        let group = Group { kind, removed: false, before: Usage::default(), peak: None };
+        let mut group = Group { kind, removed: false, limits: None, before: Usage::default(), peak: None };
         for directory in group.directories() {
             match fs::create_dir(directory) {
                 // Left by an earlier life and not swept yet; its counters are not ours.
@@ -186,6 +243,7 @@ impl Groups {
 
     /// Removes the group that all others are in, if none is. The server makes no more jails.
     pub(crate) fn close(&self) {
+        self.lent.free().clear();
         for home in self.kind.directories() {
             // Somebody in there is the next sweep's.
             let _ = fs::remove_dir(home);
@@ -201,7 +259,9 @@ impl Groups {
         for home in self.kind.directories() {
             for entry in fs::read_dir(home)? {
                 let entry = entry?;
-                if !entry.file_type()?.is_dir() || keep(&entry.file_name().to_string_lossy()) {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                if !entry.file_type()?.is_dir() || keep(&name) || self.lent.has(&name) {
                     continue;
                 }
                 processes += empty(&entry.path())?;
@@ -210,6 +270,23 @@ impl Groups {
             }
         }
         Ok((processes, groups))
+    }
+}
+
+/// No name of a jail has a dot.
+fn lent(number: u64) -> String {
+    format!("lent.{number}")
+}
+
+impl Lent {
+    fn free(&self) -> MutexGuard<'_, Vec<Group>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this is a name of one that was made in this life.
+    fn has(&self, name: &str) -> bool {
+        let number = name.strip_prefix("lent.").and_then(|number| number.parse::<u64>().ok());
+        number.is_some_and(|number| number < self.next.load(Ordering::Relaxed))
     }
 }
 
@@ -231,12 +308,19 @@ impl Group {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub(crate) fn limit(&self, limits: &Limits) -> io::Result<()> {
-        match &self.kind {
-            Kind::V1(trees) => v1::limit(trees, limits),
-            Kind::V2 { home, controllers } => v2::limit(home, controllers, limits),
-            Kind::None => Ok(()),
+    pub(crate) fn limit(&mut self, limits: &Limits) -> io::Result<()> {
+        if self.limits.as_ref() == Some(limits) {
+            return Ok(());
         }
+        // Halfway is neither.
+        self.limits = None;
+        match &self.kind {
+            Kind::V1(trees) => v1::limit(trees, limits)?,
+            Kind::V2 { home, controllers } => v2::limit(home, controllers, limits)?,
+            Kind::None => {}
+        }
+        self.limits = Some(limits.clone());
+        Ok(())
     }
 
     /// Counts from now on.
@@ -261,7 +345,11 @@ impl Group {
 
     /// Whether processor time is counted.
     pub(crate) fn counts_cpu(&self) -> bool {
-        self.total().cpu.is_some()
+        match &self.kind {
+            Kind::V1(trees) => v1::cpu(trees).is_some(),
+            Kind::V2 { home, .. } => v2::cpu(home).is_some(),
+            Kind::None => false,
+        }
     }
 
     /// Who is in there.

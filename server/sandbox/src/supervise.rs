@@ -68,7 +68,7 @@ pub(crate) fn run(job: &Job, stop: &File, queue: &Arc<Queue>) -> Result<JailRepo
     let workspace = workspace::open(&spec.workspace, &spec.directory)?;
     let lodger = job.users.take().ok_or_else(too_many)?;
     give(&workspace, &lodger)?;
-    let group = job.groups.create(&spec.name, &spec.limits).map_err(set_up("its control group"))?;
+    let group = job.groups.lend(&spec.limits).map_err(set_up("its control group"))?;
     let watch = watch(&workspace, spec)?;
     let making = Making {
         nsjail: &job.nsjail,
@@ -87,7 +87,7 @@ pub(crate) fn run(job: &Job, stop: &File, queue: &Arc<Queue>) -> Result<JailRepo
     }
     let report = running.attend(watch, stop)?;
     let Cell { group, .. } = cell;
-    group.remove().map_err(set_up("its end"))?;
+    job.groups.give_back(group).map_err(set_up("its end"))?;
     take_back(&workspace)?;
     report.tell(job)
 }

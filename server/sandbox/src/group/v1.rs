@@ -76,12 +76,18 @@ pub(super) fn usage(trees: &[(Controller, PathBuf)]) -> Usage {
     let tree =
         |wanted| trees.iter().find(|(controller, _)| *controller == wanted).map(|(_, tree)| tree.as_path());
     let memory = tree(Controller::Memory).unwrap_or(Path::new("/nonexistent"));
-    let cpu = [Controller::Cpuacct, Controller::Cpu].into_iter().filter_map(tree);
     Usage {
         memory_kills: word(memory, "memory.oom_control", "oom_kill ").unwrap_or_default(),
         memory_peak: number(memory, "memory.max_usage_in_bytes").unwrap_or_default(),
-        cpu: cpu.into_iter().find_map(|tree| number(tree, "cpuacct.usage")).map(Duration::from_nanos),
+        cpu: cpu(trees),
     }
+}
+
+/// Processor time, if it is counted.
+pub(super) fn cpu(trees: &[(Controller, PathBuf)]) -> Option<Duration> {
+    let mut counting =
+        trees.iter().rev().filter(|(of, _)| matches!(of, Controller::Cpuacct | Controller::Cpu));
+    counting.find_map(|(_, tree)| number(tree, "cpuacct.usage")).map(Duration::from_nanos)
 }
 
 #[cfg(test)]

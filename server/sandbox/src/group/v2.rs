@@ -120,8 +120,13 @@ pub(super) fn usage(home: &Path) -> Usage {
     Usage {
         memory_kills: word(home, "memory.events", "oom_kill ").unwrap_or_default(),
         memory_peak: number(home, "memory.peak").unwrap_or_default(),
-        cpu: word(home, "cpu.stat", "usage_usec ").map(Duration::from_micros),
+        cpu: cpu(home),
     }
+}
+
+/// Processor time, if it is counted.
+pub(super) fn cpu(home: &Path) -> Option<Duration> {
+    word(home, "cpu.stat", "usage_usec ").map(Duration::from_micros)
 }
 
 #[cfg(test)]

@@ -264,18 +264,28 @@ pub(crate) fn bearers(tag: &str) -> Vec<i32> {
         .collect()
 }
 
-/// The control groups of jails that this sandbox still has, but for those of jails to come.
+/// The control groups of jails that this sandbox still has, but for those of jails to come: cells, and what
+/// nobody is in any more.
 pub(crate) fn groups_of(place: &Place) -> Vec<String> {
+    let is_free = |group: &str| {
+        let members = fs::read_to_string(Path::new(group).join("cgroup.procs"));
+        group.contains("/lent.") && members.is_ok_and(|members| members.is_empty())
+    };
     let mut groups = all_groups_of(place);
-    groups.retain(|group| !group.contains("/cell."));
+    groups.retain(|group| !group.contains("/cell.") && !is_free(group));
     groups
 }
 
 /// The control groups of jails that this sandbox has.
 pub(crate) fn all_groups_of(place: &Place) -> Vec<String> {
+    all_groups_in(place.home.path())
+}
+
+/// The control groups of jails that the sandbox of this place has, or had.
+pub(crate) fn all_groups_in(home: &Path) -> Vec<String> {
     use sha2::Digest;
     use std::os::unix::ffi::OsStrExt;
-    let state = fs::canonicalize(place.home.path().join("state")).unwrap();
+    let state = fs::canonicalize(home.join("state")).unwrap();
     let owner =
         format!("spellbook-{}", hex::encode(&sha2::Sha256::digest(state.as_os_str().as_bytes())[..6]));
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::heard;
-use crate::jail::{self, Place, groups_of};
+use crate::jail::{self, Place, all_groups_in, all_groups_of, groups_of};
 use crate::probe;
 
 fn with_memory(mut spec: JailSpec, mib: u64) -> JailSpec {
@@ -53,6 +53,29 @@ async fn fork_bombs_fill_their_own_jail_only() {
         place.sh("echo again").await.wrote("again");
         assert_eq!(groups_of(&place), Vec::<String>::new());
     }
+}
+
+#[tokio::test]
+async fn control_groups_go_from_one_jail_to_the_next_and_nothing_with_them() {
+    let place = Place::with(|config| config.prepared = 0);
+    let python = |script: &str, mib| with_memory(place.spec(&["python3", "-c", script]), mib);
+    let hog = place.run(python("x = bytearray(150 << 20); sum(range(10 ** 7))", 256)).await;
+    assert!(hog.report.memory_peak > 150 * MIB, "{hog:?}");
+    let groups = all_groups_of(&place);
+    assert!(!groups.is_empty());
+    let next = place.sh("true").await;
+    assert!(next.report.memory_peak < 100 * MIB, "{next:?}");
+    assert!(next.report.cpu < hog.report.cpu, "{next:?} after {hog:?}");
+    assert_eq!(all_groups_of(&place), groups);
+    // Another amount of memory is another group, and both are there for the next.
+    place.run(python("x = bytearray(150 << 20)", 100)).await.ended(&JailEnd::OutOfMemory);
+    let more = all_groups_of(&place);
+    assert!(more.len() > groups.len(), "{more:?}");
+    place.run(python("x = bytearray(150 << 20)", 256)).await.ended(&JailEnd::Exited(0));
+    assert_eq!(all_groups_of(&place).len(), more.len());
+    let Place { home, jails } = place;
+    drop(jails);
+    assert_eq!(all_groups_in(home.path()), Vec::<String>::new());
 }
 
 #[tokio::test]
