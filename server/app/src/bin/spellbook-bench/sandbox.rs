@@ -32,8 +32,10 @@ const PAIRS: usize = 60;
 const PARALLEL: usize = 2;
 /// How long a lane waits for word of its run.
 const GLANCE: Duration = Duration::from_millis(2);
-/// Runs of each kind when all processors are busy.
+/// Runs of each kind in a round when all processors are busy.
 const SATURATED: usize = 120;
+/// Rounds of either, in turn, so that what else the machine does meets both; the middle one counts.
+const ROUNDS: usize = 5;
 
 const DAEMON: &str = "daemon:\n  name: Nothing\n  stages:\n    - { name: Nothing, type: script, shell: [sh], script: \"true\" }\n";
 
@@ -56,8 +58,12 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Figure>> {
         theirs.push(raw.run(0)?);
     }
     let theirs = median(theirs);
-    let busy = saturate(&ready).await?;
-    let busy_raw = raw.saturate()?;
+    let mut busy = Vec::new();
+    for _ in 0..ROUNDS {
+        let ours = saturate(&ready).await?;
+        busy.push(raw.saturate()?.div_duration_f64(ours));
+    }
+    busy.sort_by(f64::total_cmp);
     Ok(vec![
         Figure {
             name: "sandbox.run_latency",
@@ -75,7 +81,7 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Figure>> {
         },
         Figure {
             name: "sandbox.throughput",
-            value: busy_raw.as_secs_f64() / busy.as_secs_f64(),
+            value: busy[ROUNDS / 2],
             unit: "ratio",
             goal: Goal::AtLeast(0.8),
             against: "nsjail in a loop, same parallelism",
