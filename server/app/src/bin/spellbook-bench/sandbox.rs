@@ -51,9 +51,10 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Figure>> {
         run(&ready, 0).await?;
         raw.run(0)?;
     }
-    let (mut ours, mut prepared, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut made, mut prepared, mut theirs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..PAIRS {
         ours.push(run(&plain, 0).await?);
+        made.push(raw.run_made().await?);
         prepared.push(raw.run_prepared().await?);
         theirs.push(raw.run(0)?);
     }
@@ -71,6 +72,13 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Figure>> {
             unit: "ratio",
             goal: Goal::AtMost(1.3),
             against: "the same jail by nsjail alone",
+        },
+        Figure {
+            name: "sandbox.start",
+            value: median(made) / theirs,
+            unit: "ratio",
+            goal: Goal::AtMost(1.1),
+            against: "nsjail alone, both from the start of the jail to its end",
         },
         Figure {
             name: "sandbox.start_prepared",
@@ -198,6 +206,8 @@ struct Raw {
     configurations: Vec<std::path::PathBuf>,
     /// Keeps jails ready for the same program.
     jails: Jails,
+    /// Makes each when it is needed.
+    unprepared: Jails,
     spec: JailSpec,
 }
 
@@ -206,6 +216,9 @@ impl Raw {
         let nsjail = Tools::from_environment(tools::variable).nsjail();
         let config = JailConfig { prepared: PARALLEL, ..JailConfig::new(nsjail.clone(), home.join("raw")) };
         let jails = Jails::open(config)?;
+        let unprepared =
+            JailConfig { prepared: 0, ..JailConfig::new(nsjail.clone(), home.join("unprepared")) };
+        let unprepared = Jails::open(unprepared)?;
         let mut configurations = Vec::new();
         for slot in 0..PARALLEL {
             let spec = spec(home, &format!("raw-{slot}"))?;
@@ -214,19 +227,19 @@ impl Raw {
             configurations.push(file);
         }
         let spec = spec(home, "prepared")?;
-        Ok(Self { nsjail, configurations, jails, spec })
+        Ok(Self { nsjail, configurations, jails, unprepared, spec })
+    }
+
+    /// The same jail by ours, when none is at hand.
+    async fn run_made(&self) -> anyhow::Result<Duration> {
+        timed(&self.unprepared, self.spec.clone()).await
     }
 
     /// The same jail by ours, when one is at hand.
     async fn run_prepared(&self) -> anyhow::Result<Duration> {
         let ready = self.jails.prepare(None, &self.spec.limits).await?;
         ensure!(ready > 0, "no jail can be prepared here; as root one can");
-        let begun = Instant::now();
-        let (sender, mut output) = tokio::sync::mpsc::channel(1);
-        let report = self.jails.run(self.spec.clone(), sender, CancellationToken::new());
-        let (report, ()) = tokio::join!(report, async { while output.recv().await.is_some() {} });
-        let took = begun.elapsed();
-        ensure!(report?.end == JailEnd::Exited(0), "the program failed");
+        let took = timed(&self.jails, self.spec.clone()).await?;
         // Making the next one must not slow down what is measured after this.
         self.jails.prepare(None, &self.spec.limits).await?;
         Ok(took)
@@ -253,4 +266,15 @@ impl Raw {
         })?;
         Ok(begun.elapsed())
     }
+}
+
+/// One run in a jail of ours.
+async fn timed(jails: &Jails, spec: JailSpec) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    let (sender, mut output) = tokio::sync::mpsc::channel(1);
+    let report = jails.run(spec, sender, CancellationToken::new());
+    let (report, ()) = tokio::join!(report, async { while output.recv().await.is_some() {} });
+    let took = begun.elapsed();
+    ensure!(report?.end == JailEnd::Exited(0), "the program failed");
+    Ok(took)
 }
