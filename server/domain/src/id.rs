@@ -99,6 +99,10 @@ ids! {
     TokenId = "tok_";
     /// One process that works on runs; new at every start.
     WorkerId = "wrk_";
+    /// One call of a model: a row of the ledger.
+    CallId = "call_";
+    /// A budget that was set.
+    BudgetId = "bud_";
 }
 
 #[cfg(test)]

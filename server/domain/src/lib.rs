@@ -11,6 +11,8 @@ pub mod id;
 pub mod name;
 pub mod time;
 
+pub mod budget;
+pub mod ledger;
 pub mod money;
 pub mod purse;
 pub mod route;

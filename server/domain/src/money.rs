@@ -56,8 +56,33 @@ impl NanoUsd {
     }
 
     /// Whole credits, rounded up.
-    pub const fn credits(self) -> i64 {
-        self.0.saturating_add(Self::CREDIT.0 - 1).div_euclid(Self::CREDIT.0)
+    pub const fn credits(self) -> Credits {
+        Credits(self.0.saturating_add(Self::CREDIT.0 - 1).div_euclid(Self::CREDIT.0))
+    }
+}
+
+/// What people are charged in: a credit is a cent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Credits(i64);
+
+impl Credits {
+    /// So many.
+    pub const fn new(count: i64) -> Self {
+        Self(count)
+    }
+
+    /// How many.
+    pub const fn count(self) -> i64 {
+        self.0
+    }
+}
+
+/// `1 credit`, `12 credits`.
+impl fmt::Display for Credits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = if self.0 == 1 { "credit" } else { "credits" };
+        write!(f, "{} {unit}", self.0)
     }
 }
 
@@ -155,7 +180,11 @@ mod tests {
 
     #[test]
     fn credits_and_token_prices_round_up() {
-        assert_eq!(NanoUsd::from_nanos(10_000_001).credits(), 2);
+        assert_eq!(NanoUsd::from_nanos(10_000_001).credits(), Credits::new(2));
+        assert_eq!(
+            [0, 1, 2].map(|count| Credits::new(count).to_string()),
+            ["0 credits", "1 credit", "2 credits"]
+        );
         assert_eq!(NanoUsd::from_nanos(150_000_000).per_million(1), NanoUsd::from_nanos(150));
         assert_eq!(NanoUsd::from_nanos(1).per_million(1), NanoUsd::from_nanos(1));
     }

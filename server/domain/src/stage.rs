@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::CallId;
 use crate::money::NanoUsd;
 use crate::name::Commit;
 use crate::route::Ranking;
@@ -212,9 +213,18 @@ impl HostUsage {
     }
 }
 
-/// What one call of a model used: a row of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What one call of a model used, as the ledger has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ModelUsage {
+    /// Which call; `None` in journals from before there was a ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<CallId>,
+    /// When it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// Which try at the same question it was, from 1; 0 is not known.
+    pub attempt: u32,
     /// The model that the manifest names.
     pub requested: String,
     /// The model that answered.
@@ -225,8 +235,28 @@ pub struct ModelUsage {
     pub tokens: Tokens,
     /// What it cost.
     pub cost: NanoUsd,
-    /// Whether the provider said so, or it is reckoned from the size of the texts.
+    /// Whether it is reckoned from the size of the texts; otherwise the provider said so.
     pub estimated: bool,
+    /// Of the tokens written to the provider's cache, those that stay there for an hour.
+    pub cache_write_1h: u64,
+    /// Pictures that were made.
+    pub images: u64,
+    /// Who says what it costs; `None` when nobody does.
+    pub price: Option<PriceSource>,
+    /// What the same tokens had cost with the dearest model that could have been asked; `None` when there
+    /// was no other, or the price of one is not known.
+    pub dearest: Option<NanoUsd>,
+    /// Why it failed, as a word: `rate_limited`, `stream_broken`, …
+    pub failure: Option<String>,
+}
+
+/// Who says what a model costs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceSource {
+    /// A catalogue, `configuration`, or `free` for what runs on the operator's own machines.
+    pub source: String,
+    /// Of which day.
+    pub date: Option<String>,
 }
 
 /// Tokens by kind. Kinds do not overlap, but `reasoning` is part of `output`.
@@ -281,6 +311,19 @@ mod tests {
         usage.add(StageUsage { hosts, memory_peak: 5, ..StageUsage::default() });
         let both = HostUsage { sent: 20, received: 40, ..host("a", 3, Some("no")) };
         assert_eq!((usage.hosts, usage.memory_peak), (vec![both, host("b", 1, None)], 9));
+    }
+
+    /// What was stored before there was a ledger is read as before.
+    #[test]
+    fn an_old_call_is_read() {
+        let call: ModelUsage = serde_json::from_str(
+            r#"{"requested":"a","served":"b","provider":"c","tokens":{"input":1},"cost":5,"estimated":true}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (call.id, call.cost, call.tokens.input, call.estimated),
+            (None, NanoUsd::from_nanos(5), 1, true)
+        );
     }
 
     /// What was stored before hosts were counted is read as before.

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use domain::purse::Purse;
 use domain::run::{Failure, Run};
 use domain::stage::{StageEnd, StageOutput, StagePath, StageRecord};
 use domain::value::Value;
@@ -21,6 +20,7 @@ use crate::context::Context;
 use crate::logs::RunLog;
 use crate::stages::{At, Ended, Made, tried};
 use crate::stop::{Stop, StopReason, Turn, Under};
+use crate::till::Till;
 use crate::workspace::{Joined, Workspace};
 use crate::world::World;
 
@@ -42,7 +42,7 @@ pub(crate) struct Execution<'w> {
     /// The run's last stage, until it is stored together with the run's end.
     pub(crate) last: Mutex<Option<StageRecord>>,
     /// What models are paid from; what earlier attempts spent is gone.
-    pub(crate) purse: Purse,
+    pub(crate) till: Till,
 }
 
 /// What comes after a stage.
@@ -243,7 +243,7 @@ impl Execution<'_> {
             Some(joined) => (Some(joined.commit), Some(joined.changed)),
             None => (None, made.changed),
         };
-        let record = StageRecord {
+        let mut record = StageRecord {
             path: at.path.clone(),
             end: self.named(at, end),
             output: made.result.map(|value| StageOutput { name: at.stage.output.clone(), value }),
@@ -252,7 +252,7 @@ impl Execution<'_> {
             started_at,
             ended_at: self.world.clock.now(),
         };
-        match self.record(&record, next).await {
+        match self.record(&mut record, next).await {
             Ok(Fenced::Written) => Progressed::Recorded(Box::new(record), changed),
             Ok(Fenced::Lost) | Err(_) => {
                 self.stop.because(StopReason::Lost);
@@ -336,16 +336,21 @@ impl Execution<'_> {
     }
 
     /// Stores the stage's lines and its entry, in that order: an entry never precedes its log. When the
-    /// run's end follows, the entry is stored with it.
-    async fn record(&self, record: &StageRecord, next: Next) -> Result<Fenced, StoreError> {
+    /// run's end follows, the entry is stored with it, unless it has calls that budgets are to be told of.
+    async fn record(&self, record: &mut StageRecord, next: Next) -> Result<Fenced, StoreError> {
         if self.log.flush().await? == Fenced::Lost {
             return Ok(Fenced::Lost);
         }
-        if next == Next::End {
+        let calls = self.till.entries(record);
+        if next == Next::End && calls.is_empty() {
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(record.clone());
             return Ok(Fenced::Written);
         }
-        self.world.store.stage_record(self.proof, record).await
+        let recorded = self.world.store.stage_record(self.proof, record, &calls).await?;
+        if !calls.is_empty() {
+            self.till.recorded(&record.path, self.log).await;
+        }
+        Ok(recorded)
     }
 
     /// The last stage's entry, for whoever stores it.

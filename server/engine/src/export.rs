@@ -51,7 +51,7 @@ pub async fn execution(world: &World, id: RunId) -> Result<Json, Refusal> {
         "completed_at": completed_at,
         "status": status(run.state.status()),
         "stages": journal.iter().map(stage).collect::<Vec<_>>(),
-        "total_cost": { "credits": total.credits(), "usd": dollars(total), "nano_usd": total.nanos() },
+        "total_cost": { "credits": total.credits().count(), "usd": dollars(total), "nano_usd": total.nanos() },
     }))
 }
 
@@ -64,7 +64,7 @@ fn stage(record: &StageRecord) -> Json {
         "duration_ms": u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
         "cost": {
             "tokens": record.usage.tokens().total(),
-            "credits": cost.credits(),
+            "credits": cost.credits().count(),
             "usd": dollars(cost),
             "nano_usd": cost.nanos(),
         },

@@ -30,12 +30,14 @@ mod desks;
 mod execution;
 mod stages;
 mod stop;
+mod till;
 mod workspace;
 
 mod effects;
 pub mod outbox;
 
 pub mod address;
+pub mod budgets;
 pub mod export;
 pub mod inputs;
 pub mod logs;

@@ -149,7 +149,7 @@ pub(crate) async fn journal(
         if taken_over && !known.contains(&record.path) {
             // What the old run paid, this one does not pay again.
             let record = StageRecord { usage: domain::stage::StageUsage::default(), ..record };
-            if world.store.stage_record(proof, &record).await? == Fenced::Lost {
+            if world.store.stage_record(proof, &record, &[]).await? == Fenced::Lost {
                 break;
             }
             journal.push(record);

@@ -8,5 +8,6 @@ mod debounce;
 mod effects;
 mod endings;
 mod groups;
+mod money;
 mod side_by_side;
 mod worker;

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use domain::budget::Payers;
 use domain::effect::Effect;
 use domain::event::{Actor, Event, EventKind};
 use domain::id::{EventId, RunId, WorkerId};
+use domain::money::NanoUsd;
 use domain::name::Commit;
 use domain::purse::Purse;
 use domain::run::{EffectMode, Failure, Run, RunOutcome, RunState};
@@ -28,6 +30,7 @@ use crate::execution::{Execution, Graph, Place};
 use crate::logs::{self, RunLog};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::stop::{Stop, StopReason, Turn, Under};
+use crate::till::Till;
 use crate::workspace::Workspace;
 use crate::world::World;
 use crate::{address, effects, replay};
@@ -153,6 +156,8 @@ struct Prepared {
     path: String,
     run: Run,
     allowance: Allowance,
+    /// What earlier attempts spent, also on stages that they did not record.
+    spent: NanoUsd,
 }
 
 impl Prepared {
@@ -173,10 +178,11 @@ impl Prepared {
         }
         let allowance = Allowance::of(world, run, manifest.limits.timeout).await?;
         let journal = replay::journal(world, run, &manifest, proof).await?;
+        let spent = spent(world, run).await?;
         let tip = tip_of(&journal).unwrap_or_else(|| run.commit.clone());
         let workspace = Workspace::new(run, run.commit.clone(), tip);
         let path = path.unwrap_or_default();
-        Ok(Ok(Self { manifest, event, journal, workspace, path, run: run.clone(), allowance }))
+        Ok(Ok(Self { manifest, event, journal, workspace, path, run: run.clone(), allowance, spent }))
     }
 
     fn execution<'w>(
@@ -201,9 +207,11 @@ impl Prepared {
                 .collect::<BTreeMap<_, _>>(),
             recording: tokio::sync::Mutex::new(()),
             last: Mutex::default(),
-            purse: Purse::new(
-                self.manifest.limits.cost,
-                self.journal.iter().map(|record| record.usage.cost()).sum(),
+            till: Till::new(
+                world,
+                proof,
+                Payers::of(&self.run, &self.path, self.event.as_ref()),
+                Purse::new(self.manifest.limits.cost, self.spent),
             ),
         }
     }
@@ -220,6 +228,14 @@ impl Prepared {
     }
 }
 
+/// What a run has spent. What an attempt that is over had set aside counts as spent.
+async fn spent(world: &World, run: &Run) -> Result<NanoUsd, StoreError> {
+    if run.attempt <= 1 || world.store.ledger_close(Some(run.id)).await? == 0 {
+        return Ok(run.cost);
+    }
+    Ok(world.store.run_get(run.id).await?.map_or(run.cost, |run| run.cost))
+}
+
 /// Where the journal left the run's branch.
 fn tip_of(journal: &[StageRecord]) -> Option<Commit> {
     journal.iter().rev().find_map(|record| record.snapshot.clone())
@@ -234,7 +250,7 @@ async fn conclude(
     let under = |turn| Under { turn, cancel: execution.stop.token(turn) };
     let stages = execution.graph(&execution.manifest.stages, Place::Root, context, under(Turn::Work));
     let (world, run, proof) = (execution.world, execution.run, execution.proof);
-    let mut graph = with_log(execution, stages).await?;
+    let mut graph = with_books(execution, stages).await?;
     if let Some(left) = left_early(execution, &mut graph).await? {
         return Ok(left);
     }
@@ -246,7 +262,7 @@ async fn conclude(
         let turn = if execution.stop.reason().is_some() { Turn::CleanUp } else { Turn::Work };
         let (list, context) = (&execution.manifest.on_failure, graph.context.clone());
         let stages = execution.graph(list, Place::OnFailure, context, under(turn));
-        let mut rescue = with_log(execution, stages).await?;
+        let mut rescue = with_books(execution, stages).await?;
         if let Some(left) = left_early(execution, &mut rescue).await? {
             return Ok(left);
         }
@@ -261,6 +277,7 @@ async fn conclude(
         RunOutcome::Cancelled { .. } | RunOutcome::Skipped { .. } => Vec::new(),
     };
     execution.log.flush().await.map(drop)?;
+    execution.till.flush().await.map(drop)?;
     let record = execution.take_last();
     end(world, run, proof, Ending { outcome, record, effects }).await
 }
@@ -276,8 +293,9 @@ async fn left_early(execution: &Execution<'_>, graph: &mut Graph) -> Result<Opti
             execution.log.flush().await.map(drop)?;
             // If the lease is lost, giving the run back will say so.
             if let Some(record) = execution.take_last() {
-                let _ = store.stage_record(proof, &record).await?;
+                let _ = store.stage_record(proof, &record, &[]).await?;
             }
+            execution.till.flush().await.map(drop)?;
             return fenced(store.run_release(proof, now, now).await?, Left::Released).map(Some);
         }
         Some(StopReason::Cancelled | StopReason::TimeUp(_)) => return Ok(None),
@@ -294,8 +312,8 @@ async fn left_early(execution: &Execution<'_>, graph: &mut Graph) -> Result<Opti
     }
 }
 
-/// Runs stages while their lines are stored as they come.
-async fn with_log(
+/// Runs stages while their lines, and what their calls cost, are stored as they come.
+async fn with_books(
     execution: &Execution<'_>,
     stages: impl Future<Output = Graph>,
 ) -> Result<Graph, StoreError> {
@@ -303,6 +321,11 @@ async fn with_log(
     tokio::select! {
         graph = &mut stages => Ok(graph),
         stored = execution.log.pump() => {
+            stored.map(drop)?;
+            execution.stop.because(StopReason::Lost);
+            Ok(stages.await)
+        }
+        stored = execution.till.pump(execution.log) => {
             stored.map(drop)?;
             execution.stop.because(StopReason::Lost);
             Ok(stages.await)

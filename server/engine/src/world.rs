@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use crate::desks::Desks;
+use domain::budget::Budget;
 use domain::limits::Limits;
 use domain::name::Digest;
 use manifest::Manifest;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub poll: Duration,
     /// What a watched repository's address may be.
     pub remotes: RemotePolicy,
+    /// Budgets that hold where an administrator set no other.
+    pub budgets: Vec<Budget>,
 }
 
 impl Settings {
@@ -78,6 +81,7 @@ impl Settings {
             lease: Duration::from_secs(15),
             poll: Duration::from_secs(60),
             remotes: RemotePolicy::default(),
+            budgets: Vec::new(),
         }
     }
 }

@@ -10,7 +10,7 @@ use rand::RngExt;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::budget::{Paid, most_of};
+use crate::budget::{Paid, tokens_at_most};
 use crate::call::{self, Tools};
 use crate::class::{Class, Fault, Next, Same};
 use crate::config::RetryConfig;
@@ -90,15 +90,16 @@ impl Asker {
             temperature: question.temperature,
         };
         let Course { ledger, pieces, ranking } = course;
-        let mut paid = Paid { purse: &question.purse, ledger };
+        let group: Vec<Target> = targets.iter().flatten().cloned().collect();
+        let mut paid = Paid { till: &*question.till, group: &group, ledger };
         let asked = loop {
-            let (decided, asked) = self.rank(question, targets, &prompt, &paid);
+            let (decided, asked) = self.rank(question, targets, &prompt, &paid).await;
             let wait = Self::limited_for(&decided).filter(|wait| *wait <= self.retry.max_wait);
             let decided = ranking.insert(decided);
             match (asked.is_empty(), wait) {
                 (false, _) => break asked,
                 (true, Some(wait)) => sleep(wait).await,
-                (true, None) => return Err(nobody(decided, targets, &prompt, &paid)),
+                (true, None) => return Err(nobody(decided, &prompt, &paid).await),
             }
         };
         let (draft, at) = self.draft(&asked, &prompt, &mut paid, pieces).await?;
@@ -182,13 +183,15 @@ impl Asker {
         paid: &mut Paid<'_>,
         pieces: &mut Pieces,
     ) -> Result<Draft, Fault> {
-        let (prompt, reservation) = paid.reserve(target, prompt)?;
-        let most = most_of(target, &prompt, paid.purse);
-        let asking =
-            self.ward.asks(&target.provider.name, &target.key(), most.read.saturating_add(most.written));
-        let call = paid.ledger.open(target, prompt.bytes(), reservation);
+        let (prompt, reservation) = paid.reserve(target, prompt).await?;
+        // What is not bounded by its limit is bounded by the model's.
+        let written = prompt.max_tokens.map_or(0, u64::from);
+        let tokens = tokens_at_most(prompt.bytes()).saturating_add(written);
+        let asking = self.ward.asks(&target.provider.name, &target.key(), tokens);
+        let call = paid.ledger.open(target, paid.group, prompt.bytes(), reservation);
         let begun = Instant::now();
         let result = call::ask(&self.tools, target, &prompt, call, pieces).await;
+        call.bill.failure = result.as_ref().err().map(|fault| fault.class);
         let draft = call.draft.clone();
         paid.ledger.close();
         pieces.flush();
@@ -218,13 +221,13 @@ fn measured(begun: Instant, draft: &Draft) -> Option<Measured> {
 }
 
 /// Why nobody is asked at all. Where it is the money, the purse says it best.
-fn nobody(ranking: &Ranking, targets: &[Option<Target>], prompt: &Prompt, paid: &Paid<'_>) -> NoAnswer {
+async fn nobody(ranking: &Ranking, prompt: &Prompt, paid: &Paid<'_>) -> NoAnswer {
     let mut faults = Vec::new();
-    for target in targets.iter().flatten() {
+    for target in paid.group {
         let verdict = ranking.verdicts.iter().find(|verdict| verdict.target == target.requested);
         let Some(Verdict { reason, .. }) = verdict else { continue };
         let fault = match reason {
-            Reason::TooDear | Reason::Unpriced => match paid.reserve(target, prompt) {
+            Reason::TooDear | Reason::Unpriced => match paid.reserve(target, prompt).await {
                 Err(fault) => fault,
                 Ok(_) => Fault::new(Class::Transient, "is not asked: there was no money a moment ago"),
             },

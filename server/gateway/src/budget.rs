@@ -1,6 +1,6 @@
 //! What a call may cost at most, set aside before it is made.
 
-use domain::purse::{Overdrawn, Purse, Reservation};
+use ports::till::{Declined, Intended, Reservation, Till};
 
 use crate::class::{Class, Fault};
 use crate::dialect::{Prompt, Spoken, UNSAID_MAX};
@@ -10,7 +10,9 @@ use crate::ledger::Ledger;
 /// Where the calls of one question are paid from, and written down.
 #[derive(Debug)]
 pub(crate) struct Paid<'a> {
-    pub(crate) purse: &'a Purse,
+    pub(crate) till: &'a dyn Till,
+    /// The models that could answer it.
+    pub(crate) group: &'a [Target],
     pub(crate) ledger: &'a mut Ledger,
 }
 
@@ -20,17 +22,23 @@ impl Paid<'_> {
     ///
     /// # Errors
     /// When there is not enough, or nobody knows what it costs.
-    pub(crate) fn reserve(&self, target: &Target, prompt: &Prompt) -> Result<(Prompt, Reservation), Fault> {
+    pub(crate) async fn reserve(
+        &self,
+        target: &Target,
+        prompt: &Prompt,
+    ) -> Result<(Prompt, Box<dyn Reservation>), Fault> {
         let mut prompt = prompt.clone();
-        prompt.max_tokens = longest(target, &prompt, self.purse);
-        let most = most_of(target, &prompt, self.purse);
-        Ok((prompt, set_aside(self.purse, target, &most)?))
+        let is_bounded = self.till.is_bounded().await;
+        prompt.max_tokens = longest(target, &prompt, is_bounded);
+        let most = most_of(target, &prompt, is_bounded);
+        let reservation = set_aside(self.till, target, &most).await?;
+        Ok((prompt, reservation))
     }
 }
 
 /// The limit of an answer: where it would have no bound but the money has, it gets one.
-fn longest(target: &Target, prompt: &Prompt, purse: &Purse) -> Option<u32> {
-    let unbounded = prompt.max_tokens.is_none() && purse.limit().is_some();
+fn longest(target: &Target, prompt: &Prompt, money_is_bounded: bool) -> Option<u32> {
+    let unbounded = prompt.max_tokens.is_none() && money_is_bounded;
     if unbounded || Spoken::of(&target.provider) == Some(Spoken::Messages) {
         let own = target.facts.output.map_or(UNSAID_MAX, |most| most.min(UNSAID_MAX));
         return prompt.max_tokens.or(Some(u32::try_from(own).unwrap_or(u32::MAX)));
@@ -39,8 +47,8 @@ fn longest(target: &Target, prompt: &Prompt, purse: &Purse) -> Option<u32> {
 }
 
 /// What a question may use at a target at most.
-pub(crate) fn most_of(target: &Target, prompt: &Prompt, purse: &Purse) -> Most {
-    let longest = longest(target, prompt, purse).map_or(0, u64::from);
+pub(crate) fn most_of(target: &Target, prompt: &Prompt, money_is_bounded: bool) -> Most {
+    let longest = longest(target, prompt, money_is_bounded).map_or(0, u64::from);
     let written = longest.min(target.facts.output.unwrap_or(u64::MAX));
     let read = tokens_at_most(prompt.bytes()).min(target.context().unwrap_or(u64::MAX));
     Most { read, written, ..Most::default() }
@@ -72,27 +80,34 @@ pub(crate) fn tokens_at_most(bytes: usize) -> u64 {
 /// Sets money aside for a call.
 ///
 /// # Errors
-/// When there is not enough (`cost_limit`), or nobody knows what it costs (`unpriced_model`).
-pub(crate) fn set_aside(purse: &Purse, target: &Target, most: &Most) -> Result<Reservation, Fault> {
-    let asked = match (target.prices(), purse.limit()) {
-        (Some(prices), _) => {
-            let read = most.read.min(target.context().unwrap_or(u64::MAX));
-            prices.at_most(&Most { read, ..*most })
-        }
-        (None, None) => domain::money::NanoUsd::ZERO,
-        (None, Some(limit)) => {
-            let why = format!(
-                "is not asked: nobody knows what it costs, and no more than {limit} may be spent; give it a price under `[models.names]`"
-            );
-            return Err(Fault::new(Class::Unavailable, why).coded("unpriced_model"));
-        }
+/// When there is not enough (`cost_limit`, `budget_exhausted`), or nobody knows what it costs
+/// (`unpriced_model`).
+pub(crate) async fn set_aside(
+    till: &dyn Till,
+    target: &Target,
+    most: &Most,
+) -> Result<Box<dyn Reservation>, Fault> {
+    let cost = target.prices().map(|prices| {
+        let read = most.read.min(target.context().unwrap_or(u64::MAX));
+        prices.at_most(&Most { read, ..*most })
+    });
+    let intended = Intended {
+        requested: &target.requested,
+        served: &target.facts.id,
+        provider: &target.provider.name,
+        most: cost,
     };
-    purse.reserve(asked).map_err(|overdrawn| Fault::new(Class::Local, words(&overdrawn)).coded("cost_limit"))
-}
-
-fn words(overdrawn: &Overdrawn) -> String {
-    let Overdrawn { limit, spent, reserved, asked } = overdrawn;
-    format!(
-        "is not asked: of {limit}, {spent} are spent and {reserved} set aside for calls under way, and this call may cost {asked}"
-    )
+    till.reserve(&intended).await.map_err(|declined| match declined {
+        Declined::Unpriced => {
+            let why = "is not asked: nobody knows what it costs, and what may be spent is limited; give it a price under `[models.names]`";
+            Fault::new(Class::Unavailable, why).coded("unpriced_model")
+        }
+        // Another provider's money would be the same.
+        Declined::Exhausted { code, message } => {
+            Fault::new(Class::Local, format!("is not asked: {message}")).coded(code)
+        }
+        Declined::Unavailable(why) => {
+            Fault::new(Class::Local, format!("is not asked: {why}")).coded("budget_unavailable")
+        }
+    })
 }

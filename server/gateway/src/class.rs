@@ -68,6 +68,21 @@ pub(crate) enum Next {
 }
 
 impl Class {
+    /// The word in the ledger.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::RateLimited => "rate_limited",
+            Self::Account => "account",
+            Self::Unavailable => "unavailable",
+            Self::Capability => "capability",
+            Self::Content => "content",
+            Self::Request => "request",
+            Self::Local => "local",
+            Self::StreamBroken => "stream_broken",
+        }
+    }
+
     /// The table.
     pub(crate) const fn policy(self) -> Policy {
         use {Next as N, Same as S};

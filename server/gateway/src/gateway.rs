@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use domain::stage::PriceSource;
 use ports::clock::Clock;
 use ports::models::{Answer, Choice, ModelError, Models, Question};
 use tokio::sync::mpsc;
@@ -112,6 +113,15 @@ impl Target {
     /// What it costs; `None` is not known.
     pub(crate) fn prices(&self) -> Option<Prices> {
         self.facts.prices.clone().or_else(|| self.provider.free.then_some(Prices::FREE))
+    }
+
+    /// Who says what it costs.
+    pub(crate) fn price_source(&self) -> Option<PriceSource> {
+        let Facts { prices, source, date, .. } = &*self.facts;
+        match prices {
+            Some(_) => Some(PriceSource { source: source.clone(), date: date.clone() }),
+            None => self.provider.free.then(|| PriceSource { source: "free".to_owned(), date: None }),
+        }
     }
 
     pub(crate) fn context(&self) -> Option<u64> {
@@ -224,7 +234,10 @@ impl Gateway {
         };
         let target = self.listed(&own.target)?;
         let mut facts = (*target.facts).clone();
-        facts.prices = own.prices.clone().or(facts.prices);
+        if own.prices.is_some() {
+            facts.prices.clone_from(&own.prices);
+            (facts.source, facts.date) = ("configuration".to_owned(), None);
+        }
         facts.context = own.context.or(facts.context);
         facts.quality = own.quality;
         Some(Target { requested: name.to_owned(), facts: Arc::new(facts), ..target })

@@ -2,9 +2,10 @@
 //! a cancelled question still says what it cost.
 
 use domain::money::NanoUsd;
-use domain::purse::Reservation;
-use domain::stage::{ModelUsage, Tokens};
+use domain::stage::{ModelUsage, PriceSource, Tokens};
+use ports::till::Reservation;
 
+use crate::class::Class;
 use crate::dialect::Draft;
 use crate::gateway::Target;
 use crate::price::{Prices, Used};
@@ -14,6 +15,7 @@ use crate::price::{Prices, Used};
 pub(crate) struct Ledger {
     closed: Vec<ModelUsage>,
     open: Option<Call>,
+    opened: u32,
 }
 
 /// A call that is being made.
@@ -31,8 +33,16 @@ pub(crate) struct Bill {
     served: String,
     provider: String,
     prices: Option<Prices>,
+    price: Option<PriceSource>,
+    /// The prices of the models that could have been asked instead; empty when there was no other, or
+    /// one has none.
+    group: Vec<Prices>,
     question_bytes: usize,
-    reservation: Reservation,
+    reservation: Box<dyn Reservation>,
+    /// Which try at the same question it is, from 1.
+    attempt: u32,
+    /// How it failed.
+    pub(crate) failure: Option<Class>,
     /// Whether the provider charges for it, as far as we can tell.
     pub(crate) charge: Charge,
 }
@@ -66,11 +76,14 @@ impl Ledger {
     pub(crate) fn open(
         &mut self,
         target: &Target,
+        group: &[Target],
         question_bytes: usize,
-        reservation: Reservation,
+        reservation: Box<dyn Reservation>,
     ) -> &mut Call {
         self.close();
-        let bill = Bill::of(target, question_bytes, reservation);
+        self.opened += 1;
+        let mut bill = Bill::of(target, group, question_bytes, reservation);
+        bill.attempt = self.opened;
         self.open.insert(Call { bill, draft: Draft::default() })
     }
 
@@ -105,14 +118,25 @@ impl Call {
 }
 
 impl Bill {
-    pub(crate) fn of(target: &Target, question_bytes: usize, reservation: Reservation) -> Self {
+    pub(crate) fn of<'t>(
+        target: &'t Target,
+        group: impl IntoIterator<Item = &'t Target>,
+        question_bytes: usize,
+        reservation: Box<dyn Reservation>,
+    ) -> Self {
+        let others = group.into_iter().filter(|other| !other.is_same_model(target));
+        let group: Option<Vec<Prices>> = others.map(Target::prices).collect();
         Self {
             requested: target.requested.clone(),
             served: target.facts.id.clone(),
             provider: target.provider.name.clone(),
             prices: target.prices(),
+            price: target.price_source(),
+            group: group.unwrap_or_default(),
             question_bytes,
             reservation,
+            attempt: 1,
+            failure: None,
             charge: Charge::Unsent,
         }
     }
@@ -132,16 +156,27 @@ impl Bill {
             }
         };
         let cost = self.prices.as_ref().map_or(NanoUsd::ZERO, |prices| prices.cost(&used));
-        self.reservation.settle(cost);
         let unpriced = self.prices.is_none() && used != Used::default();
-        Some(ModelUsage {
+        let dearest = self.group.iter().map(|prices| prices.cost(&used)).max();
+        let mut call = ModelUsage {
+            id: None,
+            at: None,
+            attempt: self.attempt,
             requested: self.requested,
             served: said.served.unwrap_or(self.served),
             provider: self.provider,
             tokens: used.tokens,
             cost,
             estimated: estimated || unpriced,
-        })
+            cache_write_1h: used.long_write.min(used.tokens.cache_write),
+            images: used.images,
+            price: self.price,
+            // Only where the price of each is known, its own too.
+            dearest: dearest.filter(|_| self.prices.is_some()).map(|dearest| dearest.max(cost)),
+            failure: self.failure.map(|class| class.as_str().to_owned()),
+        };
+        self.reservation.settle(&mut call);
+        Some(call)
     }
 }
 

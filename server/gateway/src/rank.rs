@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use domain::money::NanoUsd;
-use domain::purse::Purse;
 use domain::route::{Ability, Candidate, Funds, Health, Ranking, Reason, Verdict, Wish};
 use domain::stage::Tokens;
 use ports::models::Question;
+use ports::till::Bound;
 use rand::RngExt;
 
 use crate::ask::Asker;
@@ -22,13 +22,13 @@ use crate::price::Used;
 struct Case<'a> {
     wish: &'a Wish,
     prompt: &'a Prompt,
-    purse: &'a Purse,
+    bound: Bound,
 }
 
 impl Asker {
     /// Decides which targets are asked, in which order. The decision has a verdict on those that are not
     /// known too, after the others.
-    pub(crate) fn rank(
+    pub(crate) async fn rank(
         &self,
         question: &Question,
         targets: &[Option<Target>],
@@ -51,7 +51,7 @@ impl Asker {
         let weight = |at: usize| choice.weights.get(at).copied().unwrap_or(1);
         let known =
             targets.iter().enumerate().filter_map(|(at, target)| Some((target.as_ref()?, weight(at))));
-        let case = Case { wish: &wish, prompt, purse: paid.purse };
+        let case = Case { wish: &wish, prompt, bound: paid.till.bound().await };
         let candidates: Vec<Candidate> =
             known.clone().map(|(target, weight)| self.candidate(target, weight, case)).collect();
         let mut ranking = Ranking::of(&candidates, &wish);
@@ -63,14 +63,14 @@ impl Asker {
     }
 
     fn candidate(&self, target: &Target, weight: u32, case: Case<'_>) -> Candidate {
-        let Case { wish, prompt, purse } = case;
+        let Case { wish, prompt, bound } = case;
         let (key, prices) = (target.key(), target.prices());
         let expected = self.ward.expected(&key, wish.written);
-        let most = most_of(target, prompt, purse);
-        let funds = match (purse.left(), &prices) {
-            (None, _) => Funds::Enough,
-            (Some(_), None) => Funds::Unpriced,
-            (Some(left), Some(prices)) => {
+        let most = most_of(target, prompt, bound != Bound::None);
+        let funds = match (bound, &prices) {
+            (Bound::None, _) | (Bound::Budgets, Some(_)) => Funds::Enough,
+            (Bound::Left(_) | Bound::Budgets, None) => Funds::Unpriced,
+            (Bound::Left(left), Some(prices)) => {
                 let asked = prices.at_most(&most);
                 if left <= NanoUsd::ZERO || asked > left { Funds::Short } else { Funds::Enough }
             }

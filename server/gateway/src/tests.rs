@@ -113,7 +113,7 @@ pub(crate) fn question(target: &str) -> Question {
         schema: None,
         max_tokens: Some(100),
         temperature: Some(0.5),
-        purse: Purse::new(None, NanoUsd::ZERO),
+        till: Arc::new(Purse::new(None, NanoUsd::ZERO)),
     }
 }
 

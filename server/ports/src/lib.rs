@@ -16,6 +16,7 @@ pub mod agents;
 pub mod models;
 pub mod proxy;
 pub mod sandbox;
+pub mod till;
 pub mod web;
 
 pub mod forge;

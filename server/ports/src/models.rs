@@ -1,12 +1,15 @@
 //! Language models.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use domain::purse::Purse;
 use domain::route::{Ability, Ranking, Route};
 use domain::run::Failure;
 use domain::stage::ModelUsage;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use crate::till::Till;
 
 /// Answers questions with a model. Implementations choose the provider, retry, meter and price.
 #[async_trait]
@@ -52,7 +55,7 @@ pub struct Question {
     pub temperature: Option<f64>,
     /// What it is paid from: before each call, retries and repairs too, what that may cost at most is
     /// set aside, and after it what it did cost is taken.
-    pub purse: Purse,
+    pub till: Arc<dyn Till>,
 }
 
 /// Which models may be asked, and how one is chosen.
@@ -146,7 +149,7 @@ pub struct Answer {
 #[error("{failure}")]
 pub struct ModelError {
     /// Why: `model_unknown`, `model_unavailable`, `model_refused`, `answer_invalid`, `cost_limit`,
-    /// `unpriced_model`, `cancelled`, …
+    /// `budget_exhausted`, `unpriced_model`, `cancelled`, …
     pub failure: Failure,
     /// Every call that was made and may cost money.
     pub calls: Vec<ModelUsage>,

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::purse::Purse;
 use domain::stage::{HostUsage, ModelUsage};
 use secrecy::SecretString;
 
 use crate::sandbox::Door;
+use crate::till::Till;
 
 /// Admits programs in jails to models and hosts. Everything that passes is metered; keys stay here.
 #[async_trait]
@@ -31,7 +31,7 @@ pub struct Guest {
     /// may name one of these or what its provider calls it. None admits to no model at all.
     pub models: Vec<String>,
     /// What calls of models are paid from.
-    pub purse: Purse,
+    pub till: Arc<dyn Till>,
     /// The most calls of models, retries by the program included; `None` has no bound.
     pub most_calls: Option<u32>,
     /// Tools that run at the provider and reach the web from there (web search, code execution, remote

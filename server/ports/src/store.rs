@@ -8,6 +8,7 @@
 pub mod accounts;
 pub mod discussions;
 pub mod events;
+pub mod ledger;
 pub mod logs;
 pub mod outbox;
 pub mod repositories;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 pub use accounts::Accounts;
 pub use discussions::Discussions;
 pub use events::Events;
+pub use ledger::Ledger;
 pub use logs::Logs;
 pub use outbox::Outbox;
 pub use repositories::Repositories;
@@ -26,7 +28,7 @@ pub use runs::Runs;
 
 /// The whole store.
 pub trait Store:
-    Repositories + Events + Runs + Logs + Outbox + Discussions + Accounts + std::fmt::Debug + Send + Sync
+    Repositories + Events + Runs + Logs + Ledger + Outbox + Discussions + Accounts + std::fmt::Debug + Send + Sync
 {
     /// Counts up whenever something of a topic may have changed. A hint: it may come early, and with
     /// several servers it may stay away, so that waiters also look by themselves now and then.

@@ -22,6 +22,7 @@ mod revisions;
 
 mod events;
 
+mod ledger;
 mod logs;
 mod queue;
 mod runs;

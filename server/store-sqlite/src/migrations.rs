@@ -28,6 +28,7 @@ pub(crate) const STEPS: &[(i64, &str, &str)] = steps![
     8 "0008_worked",
     9 "0009_insisted",
     10 "0010_invalid",
+    11 "0011_ledger",
 ];
 
 /// The number of the last step that this program knows.

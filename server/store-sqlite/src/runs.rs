@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::id::{RepositoryId, RunId, WorkerId};
+use domain::ledger::Entry;
 use domain::money::NanoUsd;
 use domain::run::Run;
 use domain::stage::StageRecord;
@@ -17,7 +18,7 @@ use crate::failure::failed;
 use crate::repositories::before;
 use crate::rows::{self, Columns, each, json};
 use crate::store::Durable;
-use crate::{SqliteStore, events, outbox, queue};
+use crate::{SqliteStore, events, ledger, outbox, queue};
 
 #[async_trait]
 impl Runs for SqliteStore {
@@ -76,10 +77,16 @@ impl Runs for SqliteStore {
         })
     }
 
-    async fn stage_record(&self, proof: &LeaseProof, record: &StageRecord) -> Result<Fenced, StoreError> {
+    async fn stage_record(
+        &self,
+        proof: &LeaseProof,
+        record: &StageRecord,
+        calls: &[Entry],
+    ) -> Result<Fenced, StoreError> {
         let mut transaction = self.write(Durable::Now).await?;
         let Some(row) = held(&mut transaction, proof).await? else { return Ok(Fenced::Lost) };
         journal(&mut transaction, proof.run, record, &row).await?;
+        ledger::record(&mut transaction, calls).await?;
         self.commit(transaction, &[Topic::Runs]).await?;
         Ok(Fenced::Written)
     }
@@ -243,7 +250,7 @@ async fn known(
 }
 
 /// The run of a lease that still holds.
-async fn held(
+pub(crate) async fn held(
     connection: &mut SqliteConnection,
     proof: &LeaseProof,
 ) -> Result<Option<SqliteRow>, StoreError> {

@@ -4,6 +4,7 @@ use testkit::conformance::store::Fresh;
 
 use crate::SqliteStore;
 
+mod budgets;
 mod files;
 mod plans;
 mod upgrades;

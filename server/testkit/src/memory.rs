@@ -6,6 +6,7 @@
 mod accounts;
 mod discussions;
 mod events;
+mod ledger;
 mod logs;
 mod outbox;
 mod repositories;
@@ -15,7 +16,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::access::{Account, Token};
-use domain::id::{AccountId, CommentId, DeliveryId, EventId, RepositoryId, RevisionId, RunId, TokenId};
+use domain::budget::{Alert, Budget};
+use domain::id::{
+    AccountId, CallId, CommentId, DeliveryId, EventId, RepositoryId, RevisionId, RunId, TokenId,
+};
 use domain::name::{Branch, Commit, DaemonId};
 use domain::proposal::{Check, Comment, Proposal};
 use domain::repository::{BranchHead, Repository};
@@ -43,6 +47,9 @@ struct State {
     deliveries: BTreeMap<DeliveryId, events::Kept>,
     events: BTreeMap<EventId, events::Fact>,
     runs: BTreeMap<RunId, runs::Entry>,
+    ledger: BTreeMap<CallId, ledger::Kept>,
+    budgets: Vec<Budget>,
+    alerts: Vec<Alert>,
     effects: Vec<outbox::Wanted>,
     proposals: Vec<Proposal>,
     comments: BTreeMap<CommentId, Comment>,

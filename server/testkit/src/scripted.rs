@@ -14,6 +14,19 @@ pub use web::ScriptedWeb;
 
 use std::sync::{Mutex, PoisonError};
 
+use domain::stage::ModelUsage;
+use ports::till::Intended;
+
+/// A call, before it is made.
+fn intended(call: &ModelUsage) -> Intended<'_> {
+    Intended {
+        requested: &call.requested,
+        served: &call.served,
+        provider: &call.provider,
+        most: Some(call.cost),
+    }
+}
+
 /// What was asked, in order.
 #[derive(Debug)]
 struct Asked<T>(Mutex<Vec<T>>);

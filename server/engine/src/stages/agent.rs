@@ -110,7 +110,7 @@ fn plan(stage: &AgentStage, program: &dyn Program, bounds: Bounds, at: &At<'_>) 
     let visit = at.run.world.proxy.admit(Guest {
         name: format!("{} {}", at.run.run.id, at.path),
         models,
-        purse: at.run.purse.clone(),
+        till: at.run.till.of(at.path),
         most_calls: Some(bounds.most_calls),
         provider_tools: Vec::new(),
         allowed,
@@ -186,13 +186,17 @@ fn trouble(name: &str, ran: &Ran, heard: &Heard, most_calls: u32, at: &At<'_>) -
             format!("`{name}` asked models {calls} times, which is all that it may"),
         ),
         "turns_limit" => Failure::new(&code, format!("`{name}` has used all its turns ({message})")),
-        "cost_limit" => Failure::new(
-            &code,
-            format!("`{name}` may not spend more than is left of the run's money ({message})"),
-        ),
+        // What a program makes of a refusal is seldom more than its status.
+        "cost_limit" => match at.run.till.declined(at.path) {
+            Some((code, why)) => Failure::new(code, format!("a call of `{name}` was not made: {why}")),
+            None => Failure::new(
+                &code,
+                format!("`{name}` may not spend more than is left of the run's money ({message})"),
+            ),
+        },
         _ => Failure::new(&code, format!("`{name}` {message}")),
     };
-    let retry = if matches!(failure.code.as_str(), "turns_limit" | "cost_limit") {
+    let retry = if matches!(failure.code.as_str(), "turns_limit" | "cost_limit" | "budget_exhausted") {
         Retry::Never
     } else {
         Retry::Later

@@ -33,7 +33,7 @@ pub(super) async fn ask(stage: &PromptStage, asked: Asked, at: &At<'_>) -> Made 
         schema: stage.schema.clone(),
         max_tokens: stage.max_tokens,
         temperature: stage.temperature,
-        purse: at.run.purse.clone(),
+        till: at.run.till.of(at.path),
     };
     match aloud(question, at).await {
         Ok(answer) => {

@@ -66,7 +66,7 @@ pub(super) fn visit(at: &At<'_>) -> Option<Arc<dyn Visit>> {
     let guest = Guest {
         name: format!("{} {}", at.run.run.id, at.path),
         models: Vec::new(),
-        purse: at.run.purse.clone(),
+        till: at.run.till.of(at.path),
         most_calls: Some(0),
         provider_tools: Vec::new(),
         allowed,

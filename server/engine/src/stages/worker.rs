@@ -117,7 +117,7 @@ impl Talk {
             schema: stage.schema.clone(),
             max_tokens: stage.max_tokens,
             temperature: stage.temperature,
-            purse: at.run.purse.clone(),
+            till: at.run.till.of(at.path),
         };
         let turns = stage.turns.unwrap_or(u32::MAX).min(at.run.manifest.limits.turns);
         Self { question, turns, usage: StageUsage::default() }

@@ -17,7 +17,7 @@ fn call(guest: &Guest) -> ModelUsage {
         provider: "scripted".to_owned(),
         tokens: Tokens { input: 10, output: 5, ..Tokens::default() },
         cost: NanoUsd::from_nanos(10_000_000),
-        estimated: false,
+        ..ModelUsage::default()
     }
 }
 
@@ -88,6 +88,7 @@ async fn an_agent_is_admitted_to_its_models_with_the_runs_purse() {
     let guest = &house.proxy.guests()[0];
     assert_eq!((guest.models.as_slice(), guest.most_calls), (&["small".to_owned()][..], Some(8)));
     assert_eq!((guest.allowed.len(), guest.provider_tools.len()), (0, 0));
+    assert!(!guest.till.is_bounded().await);
 
     let own = format!(
         "\n  models: {{ codex: {{ targets: [one, two] }} }}\n  limits: {{ cost: $0.50, turns: 5 }}{}",
@@ -97,10 +98,7 @@ async fn an_agent_is_admitted_to_its_models_with_the_runs_purse() {
     let ended = house.ended("test", &json!({})).await;
     assert_eq!(ended.output("Fix"), "5", "{ended}");
     let guest = &house.proxy.guests()[0];
-    assert_eq!(
-        (guest.models.join(" "), guest.purse.limit()),
-        ("one two".to_owned(), Some(NanoUsd::from_nanos(500_000_000)))
-    );
+    assert_eq!((guest.models.join(" "), guest.till.is_bounded().await), ("one two".to_owned(), true));
 }
 
 #[tokio::test]
@@ -124,6 +122,11 @@ async fn what_an_agent_does_not_do_is_said() {
     .await;
     check("", "", "failed: Fix: `codex` changed nothing and said nothing (Fix failed)").await;
     check("", "put a b", "succeeded (Fix succeeded)").await;
+    let limited = format!("\n  limits: {{ cost: $0.015 }}{}", stage("", "say error cost_limit"));
+    let house = House::visiting(&[("test", &limited)], proxy(2)).await;
+    let outcome = house.ended("test", &json!({})).await.outcome();
+    let why = "failed: Fix: a call of `codex` was not made: of $0.015, $0.01 are spent and $0.00 set aside";
+    assert!(outcome.starts_with(why), "{outcome}");
     let (_, ended) = works("\n      turns: 2", "fail", 3).await;
     assert_eq!(ended.outcome(), "failed: Fix: `codex` asked models 3 times, which is all that it may");
     assert_eq!(fix(&ended).usage.calls.len(), 3, "what a failed agent used is forgotten");

@@ -9,6 +9,7 @@ use domain::stage::{HostUsage, ModelUsage};
 use ports::proxy::VisitReport;
 
 use super::meter::Meter;
+use crate::class::Class;
 use crate::ledger::{Bill, Charge};
 use crate::sse::TooLarge;
 
@@ -140,6 +141,13 @@ impl OpenCall {
     pub(super) fn charge(&self, charge: Charge) {
         if let Some(entry) = locked(&self.entry).as_mut() {
             entry.bill.charge = charge;
+        }
+    }
+
+    /// Says how it failed.
+    pub(super) fn failed(&self, class: Class) {
+        if let Some(entry) = locked(&self.entry).as_mut() {
+            entry.bill.failure = Some(class);
         }
     }
 

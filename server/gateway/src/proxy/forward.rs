@@ -25,7 +25,7 @@ use super::token::{self, Query};
 use super::visit::Shared;
 use crate::budget::set_aside;
 use crate::call::{Deadlines, read_all, unanswered};
-use crate::class::Fault;
+use crate::class::{Class, Complaint, Fault, classify};
 use crate::config::Dialect;
 use crate::gateway::Target;
 use crate::ledger::{Bill, Charge, estimate};
@@ -130,7 +130,7 @@ async fn ask(
 ) -> Result<Answer, Refusal> {
     let (head, body) = request.into_parts();
     let (body, memory) = read(visit, &head.headers, body).await?;
-    let admitted = admit(visit, call, &head.headers, &body)?;
+    let admitted = admit(visit, call, &head.headers, &body).await?;
     drop(body);
     let place = Arc::clone(&visit.calls).acquire_owned().await.map_err(|_| Refusal::no_token())?;
     if call.kind != Kind::Count && !visit.take_call() {
@@ -139,8 +139,9 @@ async fn ask(
     let target = &admitted.target;
     let name = target.to_string();
     let most = if call.kind == Kind::Count { Default::default() } else { admitted.asked.most(target) };
-    let reservation = set_aside(&visit.purse, target, &most).map_err(|fault| Refusal::of(&name, &fault))?;
-    let bill = Bill::of(target, admitted.asked.bytes(), reservation);
+    let reserved = set_aside(&*visit.till, target, &most).await;
+    let reservation = reserved.map_err(|fault| Refusal::of(&name, &fault))?;
+    let bill = Bill::of(target, visit.names(Some(call.dialect)), admitted.asked.bytes(), reservation);
     let open = visit.book.open(bill, Meter::new(call.dialect, admitted.asked.pictures(target)));
     let open = open.ok_or_else(Refusal::no_token)?;
     let deadlines = Deadlines::begin(target.provider.timeouts);
@@ -154,6 +155,7 @@ async fn ask(
     let status = response.status();
     if !status.is_success() {
         sending.charge(Charge::Refused);
+        sending.open.failed(classify(status.as_u16(), &Complaint::default()));
         return match (call.kind, status.as_u16()) {
             (Kind::Count, 404 | 405 | 501) => Ok(estimated(call.dialect, admitted.asked.bytes())),
             _ => Ok(sending.refused(response, &connection).await),
@@ -194,7 +196,7 @@ async fn read(
 }
 
 /// Judges what is asked for.
-fn admit(visit: &Shared, call: &Call, headers: &HeaderMap, body: &Bytes) -> Result<Admitted, Refusal> {
+async fn admit(visit: &Shared, call: &Call, headers: &HeaderMap, body: &Bytes) -> Result<Admitted, Refusal> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let boundary = if call.kind == Kind::Edits { form::boundary(content_type) } else { None };
     let asked = match boundary {
@@ -209,7 +211,7 @@ fn admit(visit: &Shared, call: &Call, headers: &HeaderMap, body: &Bytes) -> Resu
         );
         return Err(Refusal::forbidden("tool_not_allowed", why));
     }
-    let edits = asked.edits(target, visit.purse.limit().is_some());
+    let edits = asked.edits(target, visit.till.is_bounded().await);
     let body = if edits.is_empty() { body.clone() } else { Edit::apply(body, edits).into() };
     // What was judged as JSON is sent as JSON, whatever it was called.
     let content_type = match boundary.and_then(|_| headers.get(CONTENT_TYPE)) {
@@ -276,15 +278,20 @@ impl Sending<'_> {
                     self.charge(Charge::Refused);
                 }
                 let fault = unanswered(&error);
+                self.open.failed(fault.class);
                 return Err(Refusal::of(
                     self.name,
                     &Fault { message: connection.redact(&fault.message), ..fault },
                 ));
             }
-            Err(fault) => return Err(Refusal::silent(format!("{} {}", self.name, fault.message))),
+            Err(fault) => {
+                self.open.failed(fault.class);
+                return Err(Refusal::silent(format!("{} {}", self.name, fault.message)));
+            }
         };
         if response.status().is_redirection() {
             self.charge(Charge::Refused);
+            self.open.failed(Class::Unavailable);
             let why =
                 format!("{} answered {}; redirects are not followed", self.name, response.status().as_u16());
             return Err(Refusal::upstream(why));

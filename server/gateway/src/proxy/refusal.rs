@@ -78,7 +78,8 @@ impl Refusal {
     pub(super) fn of(target: &str, fault: &Fault) -> Self {
         let message = format!("{target} {}", fault.message);
         match (fault.code, fault.class) {
-            ("cost_limit", _) => Self::spent("cost_limit", message),
+            (code @ ("cost_limit" | "budget_exhausted"), _) => Self::spent(code, message),
+            ("budget_unavailable", _) => Self::upstream(message),
             ("unpriced_model", _) => Self::forbidden("unpriced_model", message),
             (_, Class::Account | Class::Unavailable) => {
                 Self { again: false, ..Self::new(StatusCode::BAD_GATEWAY, "model_unavailable", message) }

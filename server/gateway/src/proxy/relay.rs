@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::book::OpenCall;
 use super::refusal::{Body, BrokeOff, Refusal};
 use crate::call::Deadlines;
+use crate::class::Class;
 use crate::config::Dialect;
 use crate::local::Slot;
 
@@ -104,6 +105,7 @@ impl Relay {
     /// The end of an answer that broke: a stream says so in its own words, anything else is cut off.
     fn breaks(self, why: &str) -> (Result<Frame<Bytes>, BrokeOff>, Option<Self>) {
         tracing::warn!(model = %self.target, "the answer of {} broke off", self.target);
+        self.call.failed(Class::StreamBroken);
         let refusal = Refusal::upstream(format!("{} {why}", self.target));
         match self.is_stream {
             true => (Ok(Frame::data(refusal.event(self.dialect))), None),

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use domain::purse::Purse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -16,6 +15,7 @@ use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ports::proxy::{Guest, Visit, VisitReport};
 use ports::sandbox::Door;
+use ports::till::Till;
 use rand::RngExt;
 use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpStream};
@@ -64,7 +64,7 @@ pub(super) struct Shared {
     pub(super) name: String,
     pub(super) token: SecretString,
     models: Vec<Target>,
-    pub(super) purse: Purse,
+    pub(super) till: Arc<dyn Till>,
     calls_left: Option<AtomicU32>,
     pub(super) provider_tools: Vec<String>,
     pub(super) allowed: Vec<String>,
@@ -87,7 +87,7 @@ impl Admitted {
             name: guest.name,
             token: SecretString::from(token),
             models,
-            purse: guest.purse,
+            till: guest.till,
             calls_left: guest.most_calls.map(AtomicU32::new),
             provider_tools: guest.provider_tools,
             allowed: guest.allowed,

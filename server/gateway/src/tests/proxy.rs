@@ -80,7 +80,7 @@ fn guest() -> Guest {
     Guest {
         name: "guest".to_owned(),
         models: models.map(str::to_owned).to_vec(),
-        purse: Purse::new(None, NanoUsd::ZERO),
+        till: Arc::new(Purse::new(None, NanoUsd::ZERO)),
         most_calls: None,
         provider_tools: Vec::new(),
         allowed: Vec::new(),

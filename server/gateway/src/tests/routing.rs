@@ -1,5 +1,7 @@
 //! How one of several models is chosen, by what providers did before, on real sockets.
 
+use std::sync::Arc;
+
 use domain::money::NanoUsd;
 use domain::purse::Purse;
 use domain::route::{Ability, Ranking, Reason, Route};
@@ -81,14 +83,14 @@ async fn what_is_not_known_or_not_paid_is_left_out() {
     let names = priced("dear", "5000", "") + &priced("cheap", "2", "") + "[names.odd]\ntarget = 'house/odd'";
     let gateway = house(&mock, "region = 'eu'", &names);
     let asked = to_any(&["nobody", "odd", "dear", "cheap"]);
-    let purse = Purse::new(Some(NanoUsd::from_nanos(100_000_000)), NanoUsd::ZERO);
+    let till = Arc::new(Purse::new(Some(NanoUsd::from_nanos(100_000_000)), NanoUsd::ZERO));
     let expect = [
         "cheap",
         "odd: nobody knows what it costs, and money is limited",
         "dear: it may cost more than is left",
         "nobody: this server does not know it",
     ];
-    assert_eq!(ranked(&gateway, Question { purse, ..asked }).await, expect);
+    assert_eq!(ranked(&gateway, Question { till, ..asked }).await, expect);
     let needs = vec![Ability::Region];
     let question = Question { choice: Choice { needs, ..Choice::of("cheap") }, ..question("") };
     let error = ask(&gateway, question.clone()).await.0.unwrap_err();

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use domain::effect::Effect;
 use domain::event::Event;
 use domain::id::{EventId, RepositoryId, RunId, WorkerId};
+use domain::ledger::Entry;
 use domain::name::{Branch, DaemonId};
 use domain::run::{Concurrency, Run, RunOutcome, RunStatus};
 use domain::stage::StageRecord;
@@ -36,9 +37,15 @@ pub trait Runs {
     /// Makes a lease last until `until`.
     async fn run_renew(&self, proof: &LeaseProof, until: Timestamp) -> Result<Renewal, StoreError>;
 
-    /// Adds a finished stage to the journal, and its cost to the run. A path that is in the journal
-    /// already stays as it is.
-    async fn stage_record(&self, proof: &LeaseProof, record: &StageRecord) -> Result<Fenced, StoreError>;
+    /// Adds a finished stage to the journal, its cost to the run, and the calls of models that it made to
+    /// the ledger, where what was set aside for them is settled. A path that is in the journal already
+    /// stays as it is.
+    async fn stage_record(
+        &self,
+        proof: &LeaseProof,
+        record: &StageRecord,
+        calls: &[Entry],
+    ) -> Result<Fenced, StoreError>;
 
     /// Lets a run wait for the runs that its stages call, and queues these; a child of the same parent
     /// stage that is there already stays. When all children have ended the run is queued again (at

@@ -62,7 +62,7 @@ async fn what_was_answered_survives_a_crash_at_any_point() {
     let queued = leave_behind(directory.path());
     let proof = lease(&store, &clock).await.unwrap();
     let stage = build::stage(&clock, "One");
-    assert_eq!(store.stage_record(&proof, &stage).await.unwrap(), Fenced::Written);
+    assert_eq!(store.stage_record(&proof, &stage, &[]).await.unwrap(), Fenced::Written);
     let running = leave_behind(directory.path());
     let run = store.run_get(proof.run).await.unwrap().unwrap();
     let kind = EffectKind::Noop { reason: "x".to_owned() };
@@ -161,7 +161,7 @@ async fn a_call_that_is_dropped_half_way_holds_nobody_up() {
         }
     }
     let stage = build::stage(&clock, "One");
-    assert_eq!(store.stage_record(&proof, &stage).await.unwrap(), Fenced::Written);
+    assert_eq!(store.stage_record(&proof, &stage, &[]).await.unwrap(), Fenced::Written);
     assert_eq!(store.log_append(&proof, &[line(&clock, "y")]).await.unwrap(), Fenced::Written);
 }
 

@@ -4,7 +4,7 @@
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::store::Durable;
-use crate::{SqliteStore, events, logs, outbox, queue, revisions, runs};
+use crate::{SqliteStore, events, ledger, logs, outbox, queue, revisions, runs};
 
 /// The steps of a statement (<https://sqlite.org/eqp.html>).
 async fn steps(sql: &str) -> Vec<String> {
@@ -57,6 +57,8 @@ async fn the_queue_and_the_outbox_are_read_in_their_order() {
         (queue::LEASE, "busy USING COVERING INDEX runs_group_running (repository=? AND concurrency_key=?)"),
         (outbox::NEXT, "ready USING INDEX effects_pending (status=? AND due_at<?)"),
         (events::EVENT_NEXT, "events USING INDEX events_undispatched (dispatched_at=?)"),
+        (ledger::OVER, "ledger USING INDEX ledger_unrecorded"),
+        (ledger::ACCOUNT, "SEARCH balances USING PRIMARY KEY (scope=? AND subject=? AND period_key=?)"),
     ] {
         let steps = steps(sql).await;
         assert!(steps.iter().any(|step| step.contains(index)), "no {index} in\n{steps:#?}");

@@ -6,7 +6,7 @@ use domain::event::EventKind;
 use domain::id::{RepositoryId, RunId};
 use domain::trigger::{Trigger, TriggerKind};
 use ports::clock::Clock;
-use ports::store::{Events, Outbox, Repositories, Runs, StoreError};
+use ports::store::{Events, Ledger, Outbox, Repositories, Runs, StoreError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use testkit::{FixedClock, build};
@@ -64,6 +64,17 @@ fn rows_after(step: i64, clock: &FixedClock, repository: RepositoryId, run: RunI
              '{{\"kind\":\"noop\",\"reason\":\"x\"}}', 'staged', '{{\"status\":\"staged\"}}', NULL, NULL, 0, 1)",
             domain::id::EffectId::new(clock.unique())
         )],
+        11 => vec![
+            format!(
+                "INSERT INTO ledger VALUES ('{}', '{run}', 1, 'Ask', 'ada', 'ada/book', 'ada/book/review', 'ada/book@main',
+                 'ada', NULL, 'reserved', 0, 'strong', 'large', 'acme', 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 7, NULL, NULL, 1)",
+                domain::id::CallId::new(clock.unique())
+            ),
+            format!(
+                "INSERT INTO budgets VALUES ('{}', 'owner', NULL, 'day', 5, 'ada', 1, NULL, NULL)",
+                domain::id::BudgetId::new(clock.unique())
+            ),
+        ],
         _ => Vec::new(),
     }
 }
@@ -89,6 +100,9 @@ async fn each_step_is_taken_on_a_database_in_use() {
     assert!(store.event_next().await.unwrap().is_some());
     assert_eq!(store.run_get(run).await.unwrap().unwrap().daemon.as_str(), "review");
     assert_eq!(store.effect_list(run).await.unwrap().len(), 1);
+    assert_eq!(store.ledger_close(None).await.unwrap(), 1);
+    assert_eq!(store.run_get(run).await.unwrap().unwrap().cost.nanos(), 7);
+    assert_eq!(store.budget_list().await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ pub mod calls;
 pub mod discussions;
 pub mod events;
 pub mod groups;
+pub mod ledger;
 pub mod logs;
 pub mod outbox;
 pub mod queue;
@@ -155,6 +156,18 @@ macro_rules! store_behaviours {
                 a_waiting_run_is_cancelled_with_its_children,
                 who_insists_is_not_let_wait,
                 a_parent_goes_on_after_a_cancelled_child;
+            ledger:
+                calls_come_with_their_stage,
+                what_is_settled_takes_the_place_of_what_was_reserved,
+                what_is_released_goes_back,
+                a_budget_counts_what_was_spent_before_it,
+                a_call_belongs_to_the_day_in_which_it_began,
+                many_at_once_fit_the_budget,
+                a_late_worker_spends_nothing,
+                what_no_stage_recorded_is_closed,
+                spending_is_added_up,
+                a_budget_is_set_and_removed,
+                an_alert_is_recorded_once;
             logs:
                 lines_are_numbered_on,
                 lines_are_read_in_parts,
@@ -228,6 +241,7 @@ mod tests {
             ("queue", include_str!("store/queue.rs")),
             ("groups", include_str!("store/groups.rs")),
             ("calls", include_str!("store/calls.rs")),
+            ("ledger", include_str!("store/ledger.rs")),
             ("logs", include_str!("store/logs.rs")),
             ("outbox", include_str!("store/outbox.rs")),
             ("discussions", include_str!("store/discussions.rs")),

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::id::{RunId, WorkerId};
+use domain::ledger;
 use domain::run::{Concurrency, Lease, Run, RunOutcome, RunState, RunStatus};
 use domain::stage::StageRecord;
 use domain::time::Timestamp;
@@ -111,10 +112,16 @@ impl Runs for MemoryStore {
         Ok(Renewal::Renewed { cancel_requested: entry.run.cancel_requested.is_some() })
     }
 
-    async fn stage_record(&self, proof: &LeaseProof, record: &StageRecord) -> Result<Fenced, StoreError> {
+    async fn stage_record(
+        &self,
+        proof: &LeaseProof,
+        record: &StageRecord,
+        calls: &[ledger::Entry],
+    ) -> Result<Fenced, StoreError> {
         let mut state = self.state();
         let Some(entry) = state.held(proof) else { return Ok(Fenced::Lost) };
         entry.record(record);
+        state.record_calls(calls);
         drop(state);
         self.wake(&[Topic::Runs]);
         Ok(Fenced::Written)

@@ -7,6 +7,7 @@ use domain::run::Failure;
 use domain::stage::{ModelUsage, Tokens};
 use ports::Retry;
 use ports::models::{Answer, ModelError, Models, Question, ToolCall};
+use ports::till::Declined;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use super::Asked;
 type Script = dyn Fn(&Question) -> Result<Answer, ModelError> + Send + Sync;
 
 /// Models that answer by a script; the whole text of an answer is its one piece. What their calls cost
-/// comes out of the question's purse, and a question that it cannot pay is not answered.
+/// comes out of the question's till, and a question that it does not pay is not answered.
 pub struct ScriptedModels {
     script: Box<Script>,
     asked: Asked<Question>,
@@ -87,7 +88,8 @@ impl ScriptedModels {
             provider: "scripted".to_owned(),
             tokens: Tokens { input: 10, output: 5, ..Tokens::default() },
             cost: NanoUsd::from_nanos(1_000_000),
-            estimated: false,
+            attempt: 1,
+            ..ModelUsage::default()
         }
     }
 
@@ -115,15 +117,19 @@ impl Models for ScriptedModels {
         if cancel.is_cancelled() {
             return Err(Self::failure("cancelled", "the call was cancelled", Retry::Never));
         }
-        let result = (self.script)(&question);
-        let calls = match &result {
-            Ok(answer) => &answer.calls,
-            Err(error) => &error.calls,
+        let mut result = (self.script)(&question);
+        let calls = match &mut result {
+            Ok(answer) => &mut answer.calls,
+            Err(error) => &mut error.calls,
         };
-        let cost: NanoUsd = calls.iter().map(|call| call.cost).sum();
-        match question.purse.reserve(cost) {
-            Ok(reservation) => reservation.settle(cost),
-            Err(overdrawn) => return Err(Self::failure("cost_limit", &overdrawn.to_string(), Retry::Never)),
+        for call in calls {
+            match question.till.reserve(&super::intended(call)).await {
+                Ok(reservation) => reservation.settle(call),
+                Err(Declined::Exhausted { code, message }) => {
+                    return Err(Self::failure(code, &message, Retry::Never));
+                }
+                Err(declined) => panic!("what is scripted has a price, and its store answers: {declined:?}"),
+            }
         }
         let answer = result?;
         // A receiver that is slow or gone does not matter.

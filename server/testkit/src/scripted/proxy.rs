@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use ports::proxy::{Guest, Proxy, Visit, VisitReport};
 use ports::sandbox::Door;
 use secrecy::SecretString;
@@ -15,7 +16,7 @@ use super::Asked;
 type Script = dyn Fn(&Guest) -> VisitReport + Send + Sync;
 
 /// A proxy behind whose doors nobody answers: a script says what has passed when a visit ends. What calls
-/// cost comes out of the guest's purse then.
+/// cost comes out of the guest's till then.
 pub struct ScriptedProxy {
     script: Arc<Script>,
     asked: Asked<Guest>,
@@ -91,10 +92,12 @@ impl Visit for Scripted {
     fn end(&self) -> VisitReport {
         let report = self.report.get_or_init(|| {
             self.open.fetch_sub(1, Ordering::SeqCst);
-            let report = (self.script)(&self.guest);
-            for call in &report.calls {
-                if let Ok(reservation) = self.guest.purse.reserve(call.cost) {
-                    reservation.settle(call.cost);
+            let mut report = (self.script)(&self.guest);
+            for call in &mut report.calls {
+                // A till on a store in memory never lets anybody wait.
+                let reserved = self.guest.till.reserve(&super::intended(call)).now_or_never();
+                if let Some(Ok(reservation)) = reserved {
+                    reservation.settle(call);
                 }
             }
             report

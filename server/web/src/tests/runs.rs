@@ -172,7 +172,7 @@ async fn the_journal_tells_what_stages_made() {
     let (_, proof) = lease(&house).await;
     let mut record = build::stage(&*house.clock, "Say");
     record.output = Some(StageOutput { name: Some("said".to_owned()), value: Value::external("<b>hi</b>") });
-    assert_eq!(house.store.stage_record(&proof, &record).await.unwrap(), Fenced::Written);
+    assert_eq!(house.store.stage_record(&proof, &record, &[]).await.unwrap(), Fenced::Written);
     let journal = house.get(&format!("/api/v1/runs/{run}/journal"), &runner).await.json();
     assert_eq!(
         (&journal["items"][0]["output"], &journal["items"][0]["taint"]),

@@ -58,7 +58,7 @@ async fn visited(jails: &Jails, spec: JailSpec, proxy: &dyn Proxy) -> anyhow::Re
     let visit = proxy.admit(Guest {
         name: "bench".to_owned(),
         models: Vec::new(),
-        purse: Purse::new(None, domain::money::NanoUsd::ZERO),
+        till: Arc::new(Purse::new(None, domain::money::NanoUsd::ZERO)),
         most_calls: Some(0),
         provider_tools: Vec::new(),
         allowed: vec!["example.com".to_owned()],

@@ -283,7 +283,7 @@ pub(crate) async fn stand(base: &str) -> anyhow::Result<()> {
         let visit = proxy.admit(Guest {
             name: format!("bench-{number}"),
             models: vec!["gpt-5".to_owned()],
-            purse: Purse::new(Some(NanoUsd::USD.times(1_000_000)), NanoUsd::ZERO),
+            till: Arc::new(Purse::new(Some(NanoUsd::USD.times(1_000_000)), NanoUsd::ZERO)),
             most_calls: None,
             provider_tools: Vec::new(),
             allowed: Vec::new(),

@@ -1,9 +1,12 @@
 //! What happens when either side breaks: bounded time and memory, a clear word, and what was used is
 //! paid for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::money::NanoUsd;
+use domain::purse::Purse;
+use ports::proxy::Guest;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -166,9 +169,8 @@ async fn who_hangs_up_is_not_answered_further_and_pays() {
 async fn the_end_of_a_visit_breaks_off_what_is_under_way() {
     let begun = MESSAGES.split_once("event: content_block_stop").unwrap().0;
     let mock = Mock::start(vec![Act::Stream(vec![begun.as_bytes().to_vec()], End::Stall)]).await;
-    let guest = guest();
-    let purse = guest.purse.clone();
-    let jail = jail(&mock, guest);
+    let purse = Purse::new(None, NanoUsd::ZERO);
+    let jail = jail(&mock, Guest { till: Arc::new(purse.clone()), ..guest() });
     let mut stream = jail.connect().await;
     let body = r#"{"model":"claude-sonnet-4-6","max_tokens":9,"stream":true}"#;
     stream.write_all(jail.request("POST /v1/messages", "", body).as_bytes()).await.unwrap();

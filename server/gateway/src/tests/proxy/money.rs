@@ -1,15 +1,22 @@
 //! What may be spent, and what a program is told when that is spent.
 
+use std::sync::Arc;
+
 use domain::money::NanoUsd;
 use domain::purse::Purse;
 use ports::proxy::Guest;
 use serde_json::json;
 
+use super::super::budget::Empty;
 use super::super::mock::{Act, Mock};
 use super::{guest, jail};
 
+fn purse(nanos: i64) -> Purse {
+    Purse::new(Some(NanoUsd::from_nanos(nanos)), NanoUsd::ZERO)
+}
+
 fn paying(nanos: i64) -> Guest {
-    Guest { purse: Purse::new(Some(NanoUsd::from_nanos(nanos)), NanoUsd::ZERO), ..guest() }
+    Guest { till: Arc::new(purse(nanos)), ..guest() }
 }
 
 fn costly(read: u64, written: u64) -> Act {
@@ -22,9 +29,8 @@ fn costly(read: u64, written: u64) -> Act {
 #[tokio::test]
 async fn many_at_once_do_not_overspend() {
     let mock = Mock::start(vec![costly(700, 100); 200]).await;
-    let guest = paying(10_000_000);
-    let purse = guest.purse.clone();
-    let jail = jail(&mock, guest);
+    let purse = purse(10_000_000);
+    let jail = jail(&mock, Guest { till: Arc::new(purse.clone()), ..guest() });
     let body = r#"{"model":"priced","max_tokens":100,"messages":[]}"#;
     let replies = futures::future::join_all((0..200).map(|_| jail.post("/v1/chat/completions", body))).await;
     let good = replies.iter().filter(|reply| reply.status == 200).count();
@@ -48,6 +54,24 @@ async fn an_empty_purse_is_said_so_that_each_client_stops() {
         let reply = jail.post(path, body).await;
         assert_eq!(reply.status, status, "{path}: {}", reply.body);
         assert!(reply.body.contains(shape) && reply.body.contains("$0.000000001"), "{path}: {}", reply.body);
+        assert!(reply.head.contains("x-should-retry: false"), "{path}: {}", reply.head);
+    }
+    assert_eq!((mock.requests().len(), jail.visit.end().calls.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn an_exhausted_budget_is_said_so_that_each_client_stops() {
+    let mock = Mock::start(vec![]).await;
+    let jail = jail(&mock, Guest { till: Arc::new(Empty), ..guest() });
+    for (path, body, status, shape) in [
+        ("/v1/chat/completions", r#"{"model":"gpt-5"}"#, 402, r#""code":"budget_exhausted""#),
+        ("/v1/responses", r#"{"model":"gpt-5"}"#, 429, r#""code":"insufficient_quota""#),
+        ("/v1/messages", r#"{"model":"claude-sonnet-4-6","max_tokens":9}"#, 402, r#""type":"billing_error""#),
+        ("/v1beta/models/gemini-pro:generateContent", "{}", 402, r#""status":"RESOURCE_EXHAUSTED""#),
+    ] {
+        let reply = jail.post(path, body).await;
+        assert_eq!(reply.status, status, "{path}: {}", reply.body);
+        assert!(reply.body.contains(shape) && reply.body.contains("$5.00 a day"), "{path}: {}", reply.body);
         assert!(reply.head.contains("x-should-retry: false"), "{path}: {}", reply.head);
     }
     assert_eq!((mock.requests().len(), jail.visit.end().calls.len()), (0, 0));

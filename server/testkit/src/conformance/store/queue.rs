@@ -160,7 +160,7 @@ async fn all_writes_are_lost(scene: Scene<'_>, proof: &LeaseProof) {
     let child = build::child(scene.clock, &scene.repository().await, proof.run, "Call");
     assert_eq!(store.run_renew(proof, now.after(TTL)).await.expect(ANSWERS), Renewal::Lost);
     let writes = [
-        store.stage_record(proof, &build::stage(scene.clock, "Late")).await,
+        store.stage_record(proof, &build::stage(scene.clock, "Late"), &[]).await,
         store.log_append(proof, &[line]).await,
         store.run_suspend(proof, &[child], now).await,
         store.run_release(proof, now, now).await,
@@ -176,7 +176,7 @@ pub async fn a_released_run_is_leased_again(store: &dyn Store, clock: &FixedCloc
     let scene = Scene::set(store, clock).await;
     let proof = scene.running().await;
     let stage = build::stage(clock, "One");
-    assert_eq!(store.stage_record(&proof, &stage).await.expect(ANSWERS), Fenced::Written);
+    assert_eq!(store.stage_record(&proof, &stage, &[]).await.expect(ANSWERS), Fenced::Written);
     let ready_at = clock.now().after(Duration::from_secs(30));
     assert_eq!(store.run_release(&proof, clock.now(), ready_at).await.expect(ANSWERS), Fenced::Written);
     assert_eq!(scene.run(proof.run).await.state, RunState::Queued { ready_at });
@@ -219,6 +219,7 @@ fn paid(clock: &FixedClock, path: &str, cost: i64) -> StageRecord {
         tokens: Tokens { input: 3, reasoning: 1, ..Tokens::default() },
         cost: NanoUsd::from_nanos(cost),
         estimated: true,
+        ..ModelUsage::default()
     };
     let host = HostUsage {
         host: "registry.example".to_owned(),
@@ -266,10 +267,10 @@ pub async fn the_journal_keeps_each_stage_once(store: &dyn Store, clock: &FixedC
     let each = StageRecord { path: StagePath::root("Each").item(3, "Label"), ..paid(clock, "", 30) };
     let records = [paid(clock, "Zoo", 10), build::stage(clock, "Ant"), each];
     for record in &records {
-        assert_eq!(store.stage_record(&proof, record).await.expect(ANSWERS), Fenced::Written);
+        assert_eq!(store.stage_record(&proof, record, &[]).await.expect(ANSWERS), Fenced::Written);
     }
     let again = paid(clock, "Zoo", 500);
-    assert_eq!(store.stage_record(&proof, &again).await.expect(ANSWERS), Fenced::Written);
+    assert_eq!(store.stage_record(&proof, &again, &[]).await.expect(ANSWERS), Fenced::Written);
     assert_eq!(store.run_journal(proof.run).await.expect(ANSWERS), records);
     assert_eq!(scene.run(proof.run).await.cost, NanoUsd::from_nanos(40));
 }
@@ -280,7 +281,7 @@ pub async fn the_last_stage_comes_with_the_end_of_its_run(store: &dyn Store, clo
     let scene = Scene::set(store, clock).await;
     let proof = scene.running().await;
     let (first, last) = (paid(clock, "First", 10), paid(clock, "Last", 30));
-    assert_eq!(store.stage_record(&proof, &first).await.expect(ANSWERS), Fenced::Written);
+    assert_eq!(store.stage_record(&proof, &first, &[]).await.expect(ANSWERS), Fenced::Written);
     let finish = ports::store::runs::Finish { record: Some(last.clone()), ..scene.succeeded() };
     let late = LeaseProof { attempt: proof.attempt - 1, ..proof.clone() };
     assert_eq!(store.run_finish(&late, &finish).await.expect(ANSWERS), Fenced::Lost);
@@ -293,7 +294,7 @@ pub async fn the_last_stage_comes_with_the_end_of_its_run(store: &dyn Store, clo
     // One that was recorded before stays as it was.
     let proof = scene.running().await;
     let known = paid(clock, "Only", 10);
-    assert_eq!(store.stage_record(&proof, &known).await.expect(ANSWERS), Fenced::Written);
+    assert_eq!(store.stage_record(&proof, &known, &[]).await.expect(ANSWERS), Fenced::Written);
     let again = Some(paid(clock, "Only", 500));
     let finish = ports::store::runs::Finish { record: again, ..scene.succeeded() };
     assert_eq!(store.run_finish(&proof, &finish).await.expect(ANSWERS), Fenced::Written);
@@ -388,7 +389,7 @@ pub async fn many_writers_lose_nothing(store: &dyn Store, clock: &FixedClock) {
     let work = workers.iter().map(|proof| async move {
         for stage in ["One", "Two"] {
             assert_eq!(
-                store.stage_record(proof, &build::stage(clock, stage)).await.expect(ANSWERS),
+                store.stage_record(proof, &build::stage(clock, stage), &[]).await.expect(ANSWERS),
                 Fenced::Written
             );
         }
