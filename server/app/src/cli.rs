@@ -1,6 +1,7 @@
 //! Everything that can be said on the command line.
 
 pub mod inputs;
+pub mod money;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -18,6 +19,7 @@ use secrecy::SecretString;
 use crate::exit::Exit;
 use crate::hook::Hook;
 use inputs::Input;
+use money::{BudgetsArgs, SpendArgs};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -131,6 +133,14 @@ pub enum Command {
     /// Ask a run to end
     #[command(after_help = "Example:\n  spellbook cancel run_0198000000007000800000000000002a")]
     Cancel(CancelArgs),
+    /// List budgets for models with what of them is gone, set one, or remove one
+    #[command(
+        after_help = "Examples:\n  spellbook budgets set repository month 20 --for ada/book\n  spellbook budgets list"
+    )]
+    Budgets(BudgetsArgs),
+    /// Add up what models cost, and what the same had cost with the dearest of each group
+    #[command(after_help = "Example:\n  spellbook spend --by model --since 30d")]
+    Spend(SpendArgs),
     /// Sign in to a server and remember it
     #[command(after_help = "Example:\n  spellbook login https://spellbook.example.com")]
     Login(LoginArgs),

@@ -142,6 +142,13 @@ impl Client {
         self.once(call).await.map_err(|refusal| refusal.error)
     }
 
+    /// Asks for something to be ended, once.
+    pub(crate) async fn delete(&self, path: &[&str]) -> Result<Json, CommandError> {
+        let url = self.url(path, &[]);
+        let call = Call { method: &Method::DELETE, url: &url, body: None, key: None };
+        self.once(call).await.map_err(|refusal| refusal.error)
+    }
+
     /// Asks for something to be done under a key: when the answer is lost it is asked for again, and
     /// still done once.
     pub(crate) async fn post_keyed(

@@ -1,6 +1,7 @@
 //! What each command does, one file a command.
 
 mod agents;
+mod budgets;
 mod cancel;
 mod completions;
 mod diff;
@@ -18,6 +19,7 @@ mod replay;
 mod run;
 mod run_remote;
 mod serve;
+mod spend;
 mod status;
 mod validate;
 mod work;
@@ -61,6 +63,8 @@ async fn dispatch(cli: Cli, ui: &Ui) -> Result<Exit, CommandError> {
         Command::Replay(args) => replay::run(&args, global, ui).await,
         Command::Diff(args) => diff::run(&args, global, ui).await,
         Command::Cancel(args) => cancel::run(&args, global, ui).await,
+        Command::Budgets(args) => budgets::run(&args, global, ui).await,
+        Command::Spend(args) => spend::run(&args, global, ui).await,
         Command::Login(args) => login::run(&args, ui).await,
         Command::Doctor(args) => doctor::run(&args, &configuration(global)?, ui).await,
         Command::Migrate(args) => migrate::run(&args, &configuration(global)?, ui).await,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use domain::budget::{Budget, Origin, Period, Scope};
 use domain::limits::{GIB, Limits, MIB};
 use ports::source::RemotePolicy;
 use serde::Deserialize;
@@ -38,6 +39,8 @@ pub struct Config {
     pub sandbox: Sandbox,
     /// Language models.
     pub models: gateway::Config,
+    /// What may be spent on them, where an administrator set nothing else.
+    pub budgets: Vec<OwnBudget>,
     /// Where coding agents are installed; `agents` in the data directory when it is not said.
     pub agents_directory: Option<PathBuf>,
     /// Coding agents by name, laid over the entries that are built in.
@@ -103,6 +106,20 @@ pub struct Network {
     pub sets: BTreeMap<String, Vec<String>>,
 }
 
+/// What may be spent on models.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnBudget {
+    /// `owner`, `repository`, `daemon`, `branch`, `author` or `pull_request`.
+    pub scope: Scope,
+    /// Which one; each one for itself when it is not said.
+    pub subject: Option<String>,
+    /// `run`, `day`, `month` or `total`.
+    pub period: Period,
+    /// Dollars: `$5`.
+    pub limit: String,
+}
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -133,8 +150,10 @@ impl Config {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        toml::from_str(&text)
-            .map_err(|error| ConfigError::Invalid { path: path.to_owned(), message: error.to_string() })
+        let invalid = |message: String| ConfigError::Invalid { path: path.to_owned(), message };
+        let config: Self = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        config.budgets().map_err(|error| invalid(format!("in `[[budgets]]`: {error}")))?;
+        Ok(config)
     }
 
     /// The most that any daemon may ask for.
@@ -154,6 +173,21 @@ impl Config {
     /// Toolchains for jails, by name.
     pub fn runtimes(&self) -> BTreeMap<String, sandbox::Runtime> {
         self.runtimes.iter().map(|(name, path)| (name.clone(), runtime(path))).collect()
+    }
+
+    /// What may be spent on models.
+    ///
+    /// # Errors
+    /// When an entry makes no sense.
+    pub fn budgets(&self) -> Result<Vec<Budget>, String> {
+        let budget = |own: &OwnBudget| {
+            let limit = own.limit.parse().map_err(|error: domain::money::MoneyError| error.to_string())?;
+            let OwnBudget { scope, period, subject, .. } = own.clone();
+            let budget = Budget { scope, subject, period, limit, origin: Origin::Configured };
+            budget.check().map_err(|error| error.to_string())?;
+            Ok(budget)
+        };
+        self.budgets.iter().map(budget).collect()
     }
 
     /// What a watched repository's address may be.
@@ -196,6 +230,23 @@ mod tests {
     fn a_misspelt_entry_is_refused() {
         let error = toml::from_str::<Config>("[remotes]\nallow_htp = true\n").unwrap_err().to_string();
         assert!(error.contains("allow_htp") && error.contains("allow_http"), "{error}");
+    }
+
+    #[test]
+    fn budgets_are_checked_when_the_file_is_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            Config::read(Some(file.path())).map_err(|error| error.to_string())
+        };
+        let good = "[[budgets]]\nscope = 'author'\nperiod = 'day'\nlimit = '$5'\n";
+        let budgets = read(good).unwrap().budgets().unwrap();
+        assert_eq!(budgets[0].words(), "$5.00 a day for each author");
+        for (was, is) in [("author", "owners"), ("day", "week"), ("$5", "-5"), ("$5", "$2000000000")] {
+            assert!(read(&good.replace(was, is)).is_err(), "{is} was accepted");
+        }
+        let error = read(&format!("{good}subject = 'a b'\n")).unwrap_err();
+        assert!(error.contains("in `[[budgets]]`: `a b` is no author; write NAME"), "{error}");
     }
 
     #[test]

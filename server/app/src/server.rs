@@ -90,6 +90,7 @@ impl Server {
         let backend = GitBackend { backend: git.http(), hooks: socket.environment(&program) };
         tasks.spawn(upkeep::maintain(Arc::clone(&world), git.clone(), stop.clone()));
         tasks.spawn(socket.serve(Arc::clone(&world), git, tasks.clone(), stop.clone()));
+        tasks.spawn(upkeep::close_calls(Arc::clone(&world), stop.clone()));
         loops::serve(running);
         let slots = match plan.roles {
             Roles::ServeAndWork => slots(&plan.config),

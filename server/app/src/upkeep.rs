@@ -1,4 +1,4 @@
-//! What a server looks after now and then by itself, one repository after the other.
+//! What a server looks after now and then by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 /// How often what git has is compared with what is recorded: a push that was accepted and not recorded,
 /// because its client or the store went away, waits no longer than this.
 const RECONCILE: Duration = Duration::from_secs(60);
+/// How often calls of models are charged whose end nobody saw.
+const CLOSE: Duration = Duration::from_secs(60);
 /// How often small pieces of repositories are put together, where there are many.
 const MAINTAIN: Duration = Duration::from_secs(600);
 
@@ -26,6 +28,16 @@ pub(crate) async fn reconcile(world: Arc<World>, stop: CancellationToken) {
             }
         }
         rest(RECONCILE, &stop).await;
+    }
+}
+
+/// Charges what runs that were given up had set aside for models, every minute.
+pub(crate) async fn close_calls(world: Arc<World>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        if let Err(error) = engine::budgets::close(&world).await {
+            tracing::warn!(%error, "calls of models are not closed");
+        }
+        rest(CLOSE, &stop).await;
     }
 }
 

@@ -148,6 +148,7 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
     if let Some(seconds) = config.remotes.poll_seconds {
         settings.poll = std::time::Duration::from_secs(seconds.max(1));
     }
+    settings.budgets = config.budgets().map_err(anyhow::Error::msg)?;
     let agents = agents(config, &data, &tools)?;
     let registries = Registries::of_this_machine(&tools);
     let egress = Arc::new(egress(config)?.finding(registries.finder()));

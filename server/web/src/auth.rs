@@ -31,7 +31,7 @@ pub(crate) struct Runner(pub(crate) Principal);
 pub(crate) struct Maintainer(pub(crate) Principal);
 
 /// Someone who may do everything.
-pub(crate) struct Admin(#[expect(dead_code, reason = "proof that there is one")] pub(crate) Principal);
+pub(crate) struct Admin(pub(crate) Principal);
 
 impl FromRequestParts<Arc<Server>> for Viewer {
     type Rejection = Problem;

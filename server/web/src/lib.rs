@@ -24,6 +24,9 @@ mod rate;
 pub mod token;
 pub use rate::Rate;
 
+mod budgets;
+mod spend;
+
 mod accounts;
 mod sign_in;
 mod tokens;

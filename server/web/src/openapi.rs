@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 
 use crate::doors::Server;
 use crate::{
-    accounts, daemons, discussions, effects, events, health, hooks, logs, proposals, repositories, revisions,
-    runs, schemas, sign_in, sse, stages, tokens, validate,
+    accounts, budgets, daemons, discussions, effects, events, health, hooks, logs, proposals, repositories,
+    revisions, runs, schemas, sign_in, spend, sse, stages, tokens, validate,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -24,6 +24,7 @@ use crate::{
         (name = "repositories", description = "Repositories and branches"),
         (name = "daemons", description = "Daemons and their revisions"),
         (name = "runs", description = "Runs, their stages, logs and effects"),
+        (name = "money", description = "Budgets, the ledger of calls of models, what was spent"),
         (name = "events", description = "Events and why daemons answered to them"),
         (name = "discussions", description = "Proposals, comments, checks"),
         (name = "manifests", description = "Checking daemon files; their JSON Schemas"),
@@ -88,6 +89,11 @@ pub(crate) fn api() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(sse::events))
         .routes(routes!(effects::list))
         .routes(routes!(effects::promote))
+        .routes(routes!(budgets::list, budgets::set))
+        .routes(routes!(budgets::history))
+        .routes(routes!(budgets::remove))
+        .routes(routes!(spend::calls))
+        .routes(routes!(spend::report))
         .routes(routes!(events::get))
         .routes(routes!(events::matches))
         .routes(routes!(proposals::list, proposals::create))

@@ -33,6 +33,9 @@ pub(crate) struct MoneyJson {
     /// Billionths of a dollar; exact.
     #[schema(example = 4_990_000_000_i64)]
     nano_usd: i64,
+    /// Credits, a cent each, rounded up.
+    #[schema(example = 499)]
+    credits: i64,
     /// For people.
     #[schema(example = "$4.99")]
     text: String,
@@ -40,7 +43,7 @@ pub(crate) struct MoneyJson {
 
 impl From<NanoUsd> for MoneyJson {
     fn from(amount: NanoUsd) -> Self {
-        Self { nano_usd: amount.nanos(), text: amount.to_string() }
+        Self { nano_usd: amount.nanos(), credits: amount.credits().count(), text: amount.to_string() }
     }
 }
 

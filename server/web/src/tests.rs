@@ -6,5 +6,6 @@ mod git;
 mod hooks;
 mod hostile;
 mod house;
+mod money;
 mod people;
 mod runs;

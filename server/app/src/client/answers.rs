@@ -25,6 +25,9 @@ pub(crate) struct Problem {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Money {
     pub(crate) text: String,
+    /// What it is in credits, rounded up; an older server does not say.
+    #[serde(default)]
+    pub(crate) credits: i64,
 }
 
 /// A run.
