@@ -19,7 +19,7 @@ use secrecy::SecretString;
 use crate::exit::Exit;
 use crate::hook::Hook;
 use inputs::Input;
-use money::{BudgetsArgs, SpendArgs};
+use money::{BudgetsArgs, EstimateArgs, SpendArgs};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -133,6 +133,9 @@ pub enum Command {
     /// Ask a run to end
     #[command(after_help = "Example:\n  spellbook cancel run_0198000000007000800000000000002a")]
     Cancel(CancelArgs),
+    /// Say what a run will probably cost, before it runs
+    #[command(after_help = "Example:\n  spellbook estimate ada/book/review depth=thorough")]
+    Estimate(EstimateArgs),
     /// List budgets for models with what of them is gone, set one, or remove one
     #[command(
         after_help = "Examples:\n  spellbook budgets set repository month 20 --for ada/book\n  spellbook budgets list"

@@ -6,6 +6,7 @@ mod cancel;
 mod completions;
 mod diff;
 mod doctor;
+mod estimate;
 mod explain;
 mod fmt;
 mod git_hook;
@@ -63,6 +64,7 @@ async fn dispatch(cli: Cli, ui: &Ui) -> Result<Exit, CommandError> {
         Command::Replay(args) => replay::run(&args, global, ui).await,
         Command::Diff(args) => diff::run(&args, global, ui).await,
         Command::Cancel(args) => cancel::run(&args, global, ui).await,
+        Command::Estimate(args) => estimate::run(&args, global, ui).await,
         Command::Budgets(args) => budgets::run(&args, global, ui).await,
         Command::Spend(args) => spend::run(&args, global, ui).await,
         Command::Login(args) => login::run(&args, ui).await,

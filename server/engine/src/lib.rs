@@ -38,6 +38,7 @@ pub mod outbox;
 
 pub mod address;
 pub mod budgets;
+pub mod estimate;
 pub mod export;
 pub mod inputs;
 pub mod logs;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::stage::PriceSource;
+use domain::money::NanoUsd;
+use domain::stage::{PriceSource, Tokens};
 use ports::clock::Clock;
 use ports::models::{Answer, Choice, ModelError, Models, Question};
 use tokio::sync::mpsc;
@@ -313,6 +314,11 @@ impl Models for Gateway {
                 Err(ModelError { failure: none.failure, calls, ranking, retry: none.retry })
             }
         }
+    }
+
+    fn price(&self, name: &str, read: u64, written: u64) -> Option<NanoUsd> {
+        let tokens = Tokens { input: read, output: written, ..Tokens::default() };
+        self.resolve(name)?.prices().map(|prices| prices.cost(&tokens.into()))
     }
 
     fn names(&self) -> Vec<String> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use domain::money::NanoUsd;
 use domain::route::{Ability, Ranking, Route};
 use domain::run::Failure;
 use domain::stage::ModelUsage;
@@ -34,6 +35,10 @@ pub trait Models: std::fmt::Debug + Send + Sync {
 
     /// The names that a manifest may use.
     fn names(&self) -> Vec<String>;
+
+    /// What a question of so many tokens, with an answer of so many, costs at the model of a name; `None`
+    /// when nobody knows.
+    fn price(&self, name: &str, read: u64, written: u64) -> Option<NanoUsd>;
 }
 
 /// A question.

@@ -25,6 +25,7 @@ pub mod token;
 pub use rate::Rate;
 
 mod budgets;
+mod estimates;
 mod spend;
 
 mod accounts;

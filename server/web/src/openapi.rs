@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 
 use crate::doors::Server;
 use crate::{
-    accounts, budgets, daemons, discussions, effects, events, health, hooks, logs, proposals, repositories,
-    revisions, runs, schemas, sign_in, spend, sse, stages, tokens, validate,
+    accounts, budgets, daemons, discussions, effects, estimates, events, health, hooks, logs, proposals,
+    repositories, revisions, runs, schemas, sign_in, spend, sse, stages, tokens, validate,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -92,6 +92,7 @@ pub(crate) fn api() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(budgets::list, budgets::set))
         .routes(routes!(budgets::history))
         .routes(routes!(budgets::remove))
+        .routes(routes!(estimates::estimate))
         .routes(routes!(spend::calls))
         .routes(routes!(spend::report))
         .routes(routes!(events::get))

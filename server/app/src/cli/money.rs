@@ -4,6 +4,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use domain::budget::{Period, Scope};
 use domain::id::BudgetId;
 use domain::money::NanoUsd;
+use domain::name::Address;
+
+use super::inputs::Input;
 
 /// `spellbook budgets`
 #[derive(Debug, Args)]
@@ -93,6 +96,17 @@ impl SpendBy {
             Self::Author => "author",
         }
     }
+}
+
+/// `spellbook estimate`
+#[derive(Debug, Args)]
+pub struct EstimateArgs {
+    /// The daemon: owner/repository/id[@ref]
+    #[arg(value_name = "ADDRESS")]
+    pub daemon: Address,
+    /// What the run would be given: NAME=VALUE, or NAME=@FILE
+    #[arg(value_name = "NAME=VALUE")]
+    pub inputs: Vec<Input>,
 }
 
 fn scope(word: &str) -> Result<Scope, String> {

@@ -50,6 +50,8 @@ fn a_budget_binds_every_call_and_is_told() {
     let own = "[[budgets]]\nscope = 'author'\nperiod = 'total'\nlimit = '$1'\n";
     let house = House::with_config(&config(&upstream, own));
     let _tree = book(&house, &[("ask", ASK)]);
+    let before: Json = serde_json::from_str(&says(&house, &["estimate", "ada/book/ask", "--json"])).unwrap();
+    assert_eq!((&before["basis"], &before["runs"]), (&json!("sizes"), &json!(0)));
 
     let set = says(&house, &["budgets", "set", "repository", "day", "0.00075", "--for", "ada/book"]);
     assert!(set.starts_with("bud_") && set.contains("$0.00075 a day for repository ada/book"), "{set}");
@@ -97,4 +99,6 @@ fn a_budget_binds_every_call_and_is_told() {
     assert!(error.contains("`ada` is no daemon; write OWNER/NAME/ID"), "{error}");
     let history = says(&house, &["budgets", "list", "--history"]);
     assert_eq!(history.lines().count(), 4, "{history}");
+    let after: Json = serde_json::from_str(&says(&house, &["estimate", "ada/book/ask", "--json"])).unwrap();
+    assert_eq!((&after["basis"], &after["cost"]["usual"]["nano_usd"]), (&json!("runs"), &json!(50_000)));
 }

@@ -1,4 +1,4 @@
-//! What models cost: the ledger, the budgets that calls have to fit, alerts.
+//! What models cost: the ledger, the budgets that calls have to fit, alerts, estimates.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::house::{Ended, House};
 use crate::budgets::{self, NewBudget};
+use crate::estimate::{self, Basis, Confidence};
 use crate::till::Till;
 
 const ASK: &str = "\n  stages: [{ name: Ask, type: prompt, agent: small, prompt_template: 'Well?' }]\n";
@@ -305,4 +306,40 @@ async fn the_configuration_holds_where_nothing_else_is_set() {
         limit: usd(1),
     };
     assert_eq!(budgets::set(&house.world, invalid, "ada").await.unwrap_err().code, "budget_invalid");
+}
+
+#[tokio::test]
+async fn an_estimate_says_what_it_rests_on() {
+    let manifest = format!("\n  inputs: [{{ name: topic, type: string }}]{ASK}");
+    let asks = manifest.replace("Well?", "About ${topic}:");
+    let house =
+        House::new(&[("ask", &asks), ("script", "\n  stages: [{ name: S, script: 'say hi' }]\n")]).await;
+    let of = async |daemon: &str, given: serde_json::Value| {
+        let address = testkit::build::name(&format!("ada/book/{daemon}"));
+        estimate::of(&house.world, &address, given.as_object().unwrap()).await
+    };
+    // "About ${topic}:" and what is given for it, at two sevenths of a token a byte; 800 tokens are written.
+    let first = of("ask", json!({ "topic": "x".repeat(6) })).await.unwrap();
+    let spread = first.cost.unwrap();
+    assert_eq!((first.basis, first.confidence, first.time), (Basis::Sizes, Confidence::Low, None));
+    assert_eq!((spread.usual, spread.high), (usd(806_000), usd(3 * 806_000)));
+    let unknown = of("ask", json!({})).await.unwrap().cost.unwrap().usual;
+    assert!(unknown > spread.usual, "what is not known yet takes room");
+    let script = of("script", json!({})).await.unwrap();
+    assert_eq!(script.cost.unwrap().usual, NanoUsd::ZERO);
+    assert_eq!(of("ask", json!({ "tropic": "x" })).await.unwrap_err().code, "inputs_invalid");
+
+    for _ in 0..3 {
+        house.ended("ask", &json!({ "topic": "x" })).await;
+    }
+    let known = of("ask", json!({})).await.unwrap();
+    assert_eq!((known.basis, known.confidence), (Basis::Runs(3), Confidence::Fair));
+    assert_eq!((known.cost.unwrap().usual, known.time.is_some()), (usd(CALL), true));
+    // A new version has not run yet.
+    let file = format!("daemon:\n  name: ask\n{}", asks.replace("About", "On"));
+    let files = [("daemons/ask/daemon.yaml".to_owned(), file)];
+    house.push(&files, crate::reconcile::Pushed { skip_runs: true, ..Default::default() }).await;
+    let newer = of("ask", json!({})).await.unwrap();
+    assert_eq!((newer.basis, newer.confidence), (Basis::OlderRuns(3), Confidence::Low));
+    assert!(newer.notes[0].contains("older ones"), "{:?}", newer.notes);
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use domain::money::NanoUsd;
 use ports::models::{Answer, ModelError, Models, Question};
 use ports::store::Runs;
 use serde_json::json;
@@ -38,6 +39,10 @@ impl Models for Pair {
 
     fn names(&self) -> Vec<String> {
         vec!["slow".to_owned(), "quick".to_owned()]
+    }
+
+    fn price(&self, _: &str, _: u64, _: u64) -> Option<NanoUsd> {
+        None
     }
 }
 

@@ -118,7 +118,7 @@ async fn viewers_change_nothing() {
     let viewer = house.token("vera", Role::Viewer).await;
     let runner = house.token("rune", Role::Runner).await;
     let own = ["/api/v1/sign-in", "/api/v1/tokens", "/api/v1/validate"];
-    let run = ["start_run", "cancel_run", "replay_run", "create_proposal"];
+    let run = ["estimate_run", "start_run", "cancel_run", "replay_run", "create_proposal"];
     for (method, path, operation) in operations() {
         let id = operation["operationId"].as_str().unwrap();
         if method == Method::GET || is_open(&operation) || own.iter().any(|own| path.starts_with(own)) {

@@ -1,4 +1,4 @@
-//! Budgets, the ledger.
+//! Budgets, the ledger, estimates.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -150,4 +150,22 @@ async fn every_call_of_a_run_is_shown_and_added_up() {
     for wrong in ["by=colour", "since=yesterday", "until=1d"] {
         assert_eq!(house.get(&format!("/api/v1/spend?{wrong}"), &maintainer).await.status, 400, "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn a_run_is_estimated() {
+    let house = House::new();
+    let runner = house.token("bob", Role::Runner).await;
+    house.repository("ada/book", &[("daemons/ask/daemon.yaml", DAEMON)]).await;
+    let estimate =
+        house.post("/api/v1/estimates", &runner, &json!({ "daemon": "ada/book/ask" })).await.json();
+    assert_eq!(
+        (&estimate["basis"], &estimate["confidence"], &estimate["time"]),
+        (&json!("sizes"), &json!("low"), &Json::Null)
+    );
+    assert!(estimate["cost"]["usual"]["nano_usd"].as_i64().unwrap() > 0, "{estimate}");
+    let wrong = json!({ "daemon": "ada/book/ask", "inputs": { "x": 1 } });
+    assert_eq!(house.post("/api/v1/estimates", &runner, &wrong).await.verdict(), "422 inputs_invalid");
+    let nobody = json!({ "daemon": "ada/book/nobody" });
+    assert_eq!(house.post("/api/v1/estimates", &runner, &nobody).await.status, 404);
 }
