@@ -1,5 +1,5 @@
 //! Money, through the whole program: a provider that says what was used, budgets by configuration and by
-//! command, the ledger, and a worker that dies in the middle of a call.
+//! command, the ledger, sums and estimates.
 
 use std::process::{Command, Stdio};
 
