@@ -347,7 +347,9 @@ impl Execution<'_> {
             return Ok(Fenced::Written);
         }
         let recorded = self.world.store.stage_record(self.proof, record, &calls).await?;
-        if !calls.is_empty() {
+        if calls.is_empty() {
+            self.till.tell(self.log);
+        } else {
             self.till.recorded(&record.path, self.log).await;
         }
         Ok(recorded)

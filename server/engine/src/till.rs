@@ -149,7 +149,8 @@ impl Till {
         self.0.settle(settled).await
     }
 
-    fn tell(&self, log: &RunLog<'_>) {
+    /// Brings alerts into the run's log.
+    pub(crate) fn tell(&self, log: &RunLog<'_>) {
         let told = std::mem::take(&mut self.0.pages().told);
         for (stage, text) in told {
             log.line(&stage, LineSource::Server, text);
@@ -181,6 +182,8 @@ impl ports::till::Till for StageTill {
         let reserved = self.reserved(call).await;
         if let Err(Declined::Exhausted { code, message }) = &reserved {
             self.shared.pages().declined.insert(self.stage.clone(), (code, message.clone()));
+            // A budget may be set to less than what is spent: then no call would ever be recorded.
+            self.shared.look(&self.stage).await;
         }
         reserved
     }

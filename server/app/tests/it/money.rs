@@ -88,11 +88,14 @@ fn a_budget_binds_every_call_and_is_told() {
     // A smaller one is passed at once by what was spent before; someone is told, once.
     let id = set.split(' ').next().unwrap();
     says(&house, &["budgets", "remove", id]);
-    says(&house, &["budgets", "set", "daemon", "month", "0.0008"]);
-    for told in [false, false] {
+    says(&house, &["budgets", "set", "daemon", "month", "0.00006"]);
+    for is_told in [true, false] {
         let run = ended(&house, "ask", &json!({}));
-        assert_eq!(log(&house, run.id()).contains("% of the budget"), told);
+        run.check("failed", Some("budget_exhausted"), "a month for daemon ada/book/ask");
+        assert_eq!(log(&house, run.id()).contains("80 % of the budget of $0.00006 a month"), is_told);
     }
+    assert!(says(&house, &["budgets", "list"]).contains("80 % at "));
+    assert!(house.logged().contains("80 % of the budget of $0.00006 a month"), "{}", house.logged());
     says(&house, &["budgets", "set", "daemon", "total", "0.05"]);
     let (status, _, error) = spellbook(&house, &["budgets", "set", "daemon", "month", "1", "--for", "ada"]);
     assert_eq!(status, 1, "{error}");

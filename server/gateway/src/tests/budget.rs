@@ -1,6 +1,7 @@
 //! What may be spent is set aside before each call, so that many at once never spend more.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use domain::money::NanoUsd;
 use domain::purse::Purse;
@@ -134,9 +135,9 @@ async fn a_question_that_is_given_up_is_paid_for() {
     }
 }
 
-/// A till that has nothing, for whatever it is asked.
-#[derive(Debug)]
-pub(super) struct Empty;
+/// A till that has nothing, for whatever it is asked; how often that was.
+#[derive(Debug, Default)]
+pub(super) struct Empty(AtomicUsize);
 
 #[async_trait::async_trait]
 impl Till for Empty {
@@ -145,6 +146,7 @@ impl Till for Empty {
     }
 
     async fn reserve(&self, _: &Intended<'_>) -> Result<Box<dyn Reservation>, Declined> {
+        self.0.fetch_add(1, Ordering::SeqCst);
         let message = "the budget of $5.00 a day has no room".to_owned();
         Err(Declined::Exhausted { code: "budget_exhausted", message })
     }
@@ -153,14 +155,15 @@ impl Till for Empty {
 #[tokio::test]
 async fn what_does_not_fit_a_budget_goes_to_no_other_provider() {
     let (one, two) = (Mock::start(vec![]).await, Mock::start(vec![]).await);
-    let asked = Question { till: Arc::new(Empty), ..to_any(&["gpt-5", "priced"]) };
+    let till = Arc::new(Empty::default());
+    let asked = Question { till: till.clone(), ..to_any(&["gpt-5", "priced"]) };
     let error = ask(&gateway(&one, Some(&two), None), asked).await.0.unwrap_err();
     assert_eq!(
         (error.failure.code.as_str(), error.retry, error.calls.len()),
         ("budget_exhausted", Retry::Never, 0)
     );
     assert!(error.failure.message.starts_with("openai/gpt-5 is not asked: the budget of"), "{error}");
-    assert_eq!((one.requests().len(), two.requests().len()), (0, 0));
+    assert_eq!((one.requests().len(), two.requests().len(), till.0.load(Ordering::SeqCst)), (0, 0, 1));
 }
 
 #[tokio::test]

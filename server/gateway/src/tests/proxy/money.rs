@@ -62,7 +62,7 @@ async fn an_empty_purse_is_said_so_that_each_client_stops() {
 #[tokio::test]
 async fn an_exhausted_budget_is_said_so_that_each_client_stops() {
     let mock = Mock::start(vec![]).await;
-    let jail = jail(&mock, Guest { till: Arc::new(Empty), ..guest() });
+    let jail = jail(&mock, Guest { till: Arc::new(Empty::default()), ..guest() });
     for (path, body, status, shape) in [
         ("/v1/chat/completions", r#"{"model":"gpt-5"}"#, 402, r#""code":"budget_exhausted""#),
         ("/v1/responses", r#"{"model":"gpt-5"}"#, 429, r#""code":"insufficient_quota""#),
