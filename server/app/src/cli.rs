@@ -141,7 +141,7 @@ pub enum Command {
         after_help = "Examples:\n  spellbook budgets set repository month 20 --for ada/book\n  spellbook budgets list"
     )]
     Budgets(BudgetsArgs),
-    /// Add up what models cost, and what the same had cost with the dearest of each group
+    /// Add up what models cost, and what their choice saved
     #[command(after_help = "Example:\n  spellbook spend --by model --since 30d")]
     Spend(SpendArgs),
     /// Sign in to a server and remember it
