@@ -343,6 +343,7 @@ impl Execution<'_> {
         }
         let calls = self.till.entries(record);
         if next == Next::End && calls.is_empty() {
+            self.till.tell(self.log);
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(record.clone());
             return Ok(Fenced::Written);
         }

@@ -47,11 +47,18 @@ pub(crate) struct Facts {
     /// What it can and what it refuses.
     #[serde(default)]
     pub(crate) capabilities: Vec<Capability>,
+    /// Whether it is in a catalogue at all: of others nothing is known but what the operator says.
+    #[serde(skip, default = "listed")]
+    pub(crate) is_listed: bool,
     /// Who says so.
     pub(crate) source: String,
     /// When they last changed it.
     #[serde(default)]
     pub(crate) date: Option<String>,
+}
+
+fn listed() -> bool {
+    true
 }
 
 /// What a model can, and what it refuses.
@@ -84,6 +91,7 @@ impl Facts {
             prices: None,
             quality: None,
             capabilities: Vec::new(),
+            is_listed: false,
             source: "unlisted".to_owned(),
             date: None,
         }
@@ -101,12 +109,12 @@ impl Facts {
             Capability::Vision => Some(Ability::Vision),
             Capability::Reasoning | Capability::NoTemperature | Capability::NoForcedTool => None,
         };
-        (self.source != "unlisted").then(|| self.capabilities.iter().filter_map(can).collect())
+        self.is_listed.then(|| self.capabilities.iter().filter_map(can).collect())
     }
 
     /// Whether it may be sent a schema. One that is not listed may: most servers take it.
     pub(crate) fn takes_schema(&self) -> bool {
-        self.has(Capability::Json) || self.source == "unlisted"
+        self.has(Capability::Json) || !self.is_listed
     }
 }
 

@@ -179,7 +179,7 @@ fn opencode_mends_a_program() {
 fn an_agent_that_may_not_spend_more_stops() {
     for agent in ["claude-code", "codex", "gemini-cli", "opencode"] {
         let (_, ended, asked) = works(agent, "\n  limits: { cost: \"$0.000001\" }", vec![says("never")]);
-        ended.check("failed", Some("cost_limit"), &format!("`{agent}` may not spend more"));
+        ended.check("failed", Some("cost_limit"), &format!("a call of `{agent}` was not made: of $0.000001"));
         assert!(asked.is_empty(), "{agent}: {asked:#?}");
     }
 }
