@@ -42,19 +42,19 @@ mod revisions;
 mod schemas;
 mod validate;
 
+mod discussions;
 mod effects;
 mod events;
 mod logs;
+mod proposals;
 mod runs;
 mod sse;
 mod stages;
 
-mod discussions;
-mod proposals;
-
 mod git;
 mod health;
 mod hooks;
+mod mcp;
 
 #[cfg(test)]
 mod tests;

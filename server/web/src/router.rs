@@ -11,7 +11,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::doors::{Doors, Server};
 use crate::problem::Problem;
-use crate::{envelope, git, openapi};
+use crate::{envelope, git, mcp, openapi};
 
 /// The router of the whole server. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`,
 /// so that callers are told apart by their addresses.
@@ -35,11 +35,14 @@ pub(crate) fn assemble(server: Arc<Server>) -> Router {
     let api =
         api.layer(body_limit).layer(CompressionLayer::new()).layer(patience.clone()).layer(pace.clone());
     // Git's answers are streams, mostly compressed already: they are passed on as they are.
-    let git = Router::new().route("/git/{*path}", any(git::serve)).layer(git_patience).layer(pace);
+    let git = Router::new().route("/git/{*path}", any(git::serve)).layer(git_patience).layer(pace.clone());
+    // An answer begins at once, and lasts as long as a run.
+    let mcp = Router::new().route("/mcp", any(mcp::serve)).layer(patience.clone()).layer(pace);
     let hooks = hooks.layer(patience.clone()).layer(hook_pace);
     Router::new()
         .merge(api)
         .merge(git)
+        .merge(mcp)
         .merge(hooks)
         .merge(probes.layer(patience))
         .fallback(nothing_here)

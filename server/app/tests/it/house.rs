@@ -68,6 +68,11 @@ impl House {
         first
     }
 
+    /// Where the server is, and the token of who is signed in.
+    pub(crate) fn door(&self) -> (&str, &str) {
+        (&self.url, &self.token)
+    }
+
     /// What a command says to who is signed in.
     pub(crate) fn says_to(&self, arguments: &[&str]) -> String {
         let mut command = hermetic(Command::new(SPELLBOOK), self.data.path());

@@ -21,6 +21,7 @@ mod jail_secrets;
 mod jail_stages;
 mod jail_worker;
 mod local_model_run;
+mod mcp;
 mod money;
 mod reconcile;
 mod tidy;
