@@ -35,12 +35,12 @@ pub(crate) async fn ask(
         let why = "is asked only by programs in the sandbox: it speaks no language of questions";
         return Err(Fault::new(Class::Unavailable, why));
     };
-    let connection = provider.connect(spoken.dialect(), spoken.path(), &tools.http).await?;
-    let body = match spoken {
-        Spoken::Chat => dialect::openai::body(provider, &target.facts, prompt),
-        Spoken::Messages => dialect::anthropic::body(&target.facts, prompt),
-    };
-    let request = tools.http.post(connection.url.clone()).headers(connection.headers.clone()).json(&body);
+    let path = spoken.path(&target.facts.id)?;
+    let connection = provider.connect(spoken.dialect(), &path, &tools.http).await?;
+    let mut url = connection.url.clone();
+    url.set_query(spoken.query());
+    let body = spoken.body(target, prompt);
+    let request = tools.http.post(url).headers(connection.headers.clone()).json(&body);
     call.bill.charge = Charge::Sent;
     let reading = Reading {
         dialect: spoken,

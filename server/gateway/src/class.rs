@@ -185,8 +185,14 @@ const QUOTA: [&str; 4] =
 const TOO_LONG: [&str; 3] =
     ["context_length_exceeded", "exceed_context_size_error", "string_above_max_length"];
 const UNSUPPORTED: [&str; 3] = ["unsupported_parameter", "unsupported_value", "unsupported_model"];
-const FILTERED: [&str; 4] =
-    ["content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation", "refusal"];
+const FILTERED: [&str; 6] = [
+    "content_filter",
+    "content_policy_violation",
+    "moderation_blocked",
+    "invalid_prompt",
+    "ResponsibleAIPolicyViolation",
+    "refusal",
+];
 const NO_MODEL: [&str; 3] = ["model_not_found", "model_deprecated", "model_decommissioned"];
 
 /// What an answer with an error status means.
@@ -223,11 +229,16 @@ pub(crate) fn classify_in_stream(complaint: &Complaint) -> Class {
     }
 }
 
-/// Anthropic and vLLM say only in words that a question is too long.
+/// Anthropic, vLLM and Google say only in words that a question is too long.
 fn says_too_long(message: &str) -> bool {
-    ["prompt is too long", "exceed context limit", "maximum context length"]
-        .iter()
-        .any(|words| message.contains(words))
+    [
+        "prompt is too long",
+        "exceed context limit",
+        "maximum context length",
+        "exceeds the maximum number of tokens",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
 }
 
 #[cfg(test)]

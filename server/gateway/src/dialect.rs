@@ -1,7 +1,9 @@
 //! The languages that providers speak: how a question is written, and how an answer is read.
 
 pub(crate) mod anthropic;
+pub(crate) mod gemini;
 pub(crate) mod openai;
+pub(crate) mod responses;
 
 use domain::stage::Tokens;
 use ports::models::{Message, Tool, ToolCall};
@@ -10,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::class::{Class, Complaint, Fault, classify_in_stream};
 use crate::config::Dialect;
+use crate::gateway::Target;
 use crate::provider::Provider;
 use crate::sse::Event;
 use crate::structured::Shape;
@@ -20,19 +23,23 @@ pub(crate) const ANSWER_MAX: usize = 8 << 20;
 /// The longest answer when a question says nothing and a limit is needed, tokens.
 pub(crate) const UNSAID_MAX: u64 = 8_192;
 
-/// The languages in which questions are asked here; the others are for programs with their own client.
+/// The languages in which questions are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Spoken {
     /// OpenAI's chat.
     Chat,
     /// Anthropic's messages.
     Messages,
+    /// OpenAI's responses.
+    Responses,
+    /// Google's Gemini.
+    Gemini,
 }
 
 impl Spoken {
     /// The first of them that a provider speaks, its own before others.
     pub(crate) fn of(provider: &Provider) -> Option<Self> {
-        let all = [Self::Chat, Self::Messages];
+        let all = [Self::Chat, Self::Messages, Self::Responses, Self::Gemini];
         let own = all.into_iter().find(|spoken| spoken.dialect() == provider.dialect);
         own.or_else(|| all.into_iter().find(|spoken| provider.speaks(spoken.dialect())))
     }
@@ -41,14 +48,50 @@ impl Spoken {
         match self {
             Self::Chat => Dialect::OpenaiChat,
             Self::Messages => Dialect::AnthropicMessages,
+            Self::Responses => Dialect::OpenaiResponses,
+            Self::Gemini => Dialect::Gemini,
         }
     }
 
-    /// Where a question goes, below the base URL.
-    pub(crate) const fn path(self) -> &'static str {
+    /// Where a question goes to the model with this id, below the base URL.
+    ///
+    /// # Errors
+    /// When the id would lead elsewhere.
+    pub(crate) fn path(self, id: &str) -> Result<String, Fault> {
+        Ok(match self {
+            Self::Chat => "chat/completions".to_owned(),
+            Self::Messages => "messages".to_owned(),
+            Self::Responses => "responses".to_owned(),
+            Self::Gemini => {
+                let plain = |part: &str| {
+                    !part.is_empty()
+                        && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._@".contains(&b))
+                };
+                if !id.split('/').all(|part| plain(part) && !part.starts_with('.')) {
+                    return Err(Fault::new(Class::Unavailable, "is no name of a model there"));
+                }
+                let below = if id.contains('/') { "" } else { "models/" };
+                format!("{below}{id}:streamGenerateContent")
+            }
+        })
+    }
+
+    /// What is said besides, in the address.
+    pub(crate) const fn query(self) -> Option<&'static str> {
         match self {
-            Self::Chat => "chat/completions",
-            Self::Messages => "messages",
+            Self::Gemini => Some("alt=sse"),
+            Self::Chat | Self::Messages | Self::Responses => None,
+        }
+    }
+
+    /// The body of a question.
+    pub(crate) fn body(self, target: &Target, prompt: &Prompt) -> Value {
+        let facts = &target.facts;
+        match self {
+            Self::Chat => openai::body(&target.provider, facts, prompt),
+            Self::Messages => anthropic::body(facts, prompt),
+            Self::Responses => responses::body(facts, prompt),
+            Self::Gemini => gemini::body(facts, prompt),
         }
     }
 }
@@ -209,9 +252,9 @@ impl Draft {
         Ok(())
     }
 
-    fn serve(&mut self, body: &Value) {
+    fn serve(&mut self, body: &Value, field: &str) {
         if self.served.is_none()
-            && let Some(model) = body.get("model").and_then(Value::as_str)
+            && let Some(model) = body.get(field).and_then(Value::as_str)
         {
             self.served = Some(model.chars().filter(|c| !c.is_control()).take(200).collect());
         }
@@ -230,13 +273,13 @@ pub(crate) fn read_event(dialect: Spoken, event: &Event, draft: &mut Draft) -> R
     let body: Value = serde_json::from_slice(&event.data)
         .map_err(|_| Fault::new(Class::StreamBroken, "sent a piece of its answer that is no JSON"))?;
     if is_error(&body) {
-        let complaint = Complaint::of(&body);
-        let words = if complaint.message.is_empty() { &complaint.kind } else { &complaint.message };
-        return Err(Fault::new(classify_in_stream(&complaint), format!("broke off its answer: {words}")));
+        return Err(broke_off(&Complaint::of(&body)));
     }
     match dialect {
         Spoken::Chat => openai::read_chunk(&body, draft),
         Spoken::Messages => anthropic::read_event(&body, draft),
+        Spoken::Responses => responses::read_event(&body, draft),
+        Spoken::Gemini => gemini::read_part(&body, draft),
     }
 }
 
@@ -255,11 +298,26 @@ pub(crate) fn read_whole(dialect: Spoken, body: &[u8], draft: &mut Draft) -> Res
     match dialect {
         Spoken::Chat => openai::read_chunk(&value, draft),
         Spoken::Messages => anthropic::read_message(&value, draft),
+        Spoken::Responses => responses::read_response(&value, draft),
+        // Without `alt=sse` a stream is one list of the same objects.
+        Spoken::Gemini => match value.as_array() {
+            Some(list) => list.iter().try_for_each(|part| gemini::read_part(part, draft)),
+            None => gemini::read_part(&value, draft),
+        },
     }
 }
 
+/// What an error means that came in the place of the rest of an answer.
+fn broke_off(complaint: &Complaint) -> Fault {
+    let words =
+        [&complaint.message, &complaint.code, &complaint.kind].into_iter().find(|words| !words.is_empty());
+    let words = words.map_or("it does not say why", String::as_str);
+    Fault::new(classify_in_stream(complaint), format!("broke off its answer: {words}"))
+}
+
 fn is_error(body: &Value) -> bool {
-    body.get("error").is_some_and(|error| !error.is_null())
+    // Google wraps one in a list where an answer would be one.
+    body.get(0).unwrap_or(body).get("error").is_some_and(|error| !error.is_null())
 }
 
 /// A number of tokens; what is no number is none, and what is absurd is cut, so that sums hold.
@@ -273,12 +331,16 @@ mod tests {
     use crate::sse::Parser;
     use proptest::prelude::*;
 
-    const STREAMS: [(Spoken, &str); 5] = [
+    const STREAMS: [(Spoken, &str); 9] = [
         (Spoken::Chat, include_str!("tests/wire/openai_text.sse")),
         (Spoken::Chat, include_str!("tests/wire/openai_calls.sse")),
         (Spoken::Messages, include_str!("tests/wire/anthropic_calls.sse")),
         (Spoken::Messages, include_str!("tests/wire/anthropic_text.sse")),
         (Spoken::Messages, include_str!("tests/wire/anthropic_tool.sse")),
+        (Spoken::Responses, include_str!("tests/wire/responses_text.sse")),
+        (Spoken::Responses, include_str!("tests/wire/responses_calls.sse")),
+        (Spoken::Gemini, include_str!("tests/wire/gemini_text.sse")),
+        (Spoken::Gemini, include_str!("tests/wire/gemini_calls.sse")),
     ];
 
     fn read(dialect: Spoken, stream: &[u8]) -> Draft {

@@ -3,6 +3,7 @@
 mod budget;
 mod faults;
 mod formats;
+mod languages;
 pub(crate) mod mock;
 mod proxy;
 mod routing;

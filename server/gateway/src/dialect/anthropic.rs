@@ -130,7 +130,7 @@ pub(crate) fn read_event(event: &Value, draft: &mut Draft) -> Result<(), Fault> 
     match event.get("type").and_then(Value::as_str).unwrap_or_default() {
         "message_start" => {
             let message = &event["message"];
-            draft.serve(message);
+            draft.serve(message, "model");
             draft.tokens = Some(tokens(&message["usage"], Tokens::default()));
         }
         "content_block_start" => begin_block(&event["content_block"], draft)?,
@@ -163,7 +163,7 @@ pub(crate) fn read_event(event: &Value, draft: &mut Draft) -> Result<(), Fault> 
 
 /// Reads a whole message from a server that does not stream.
 pub(crate) fn read_message(message: &Value, draft: &mut Draft) -> Result<(), Fault> {
-    draft.serve(message);
+    draft.serve(message, "model");
     if message["usage"].is_object() {
         draft.tokens = Some(tokens(&message["usage"], Tokens::default()));
     }

@@ -97,7 +97,7 @@ fn assistant(text: &str, calls: &[ToolCall], ids: &[String]) -> Value {
 
 /// Reads a chunk of a stream; a whole answer has `message` where a chunk has `delta`.
 pub(crate) fn read_chunk(chunk: &Value, draft: &mut Draft) -> Result<(), Fault> {
-    draft.serve(chunk);
+    draft.serve(chunk, "model");
     // Groq puts the usage of a stream into a drawer of its own.
     let usage = [chunk.get("usage"), chunk.pointer("/x_groq/usage")];
     if let Some(usage) = usage.into_iter().flatten().find(|usage| usage.is_object()) {

@@ -4,7 +4,7 @@ use domain::stage::Tokens;
 use serde_json::Value;
 
 use crate::config::Dialect;
-use crate::dialect::{anthropic, count, openai};
+use crate::dialect::{anthropic, count, gemini, openai, responses};
 use crate::ledger::Said;
 use crate::price::Used;
 use crate::sse::{Event, Parser, TooLarge};
@@ -133,15 +133,15 @@ fn read_event(dialect: Dialect, event: &Event, said: &mut Said) {
     let Ok(body) = serde_json::from_slice::<Value>(&event.data) else { return };
     match dialect {
         Dialect::OpenaiChat => chat(&body, said),
-        Dialect::OpenaiResponses => responses(&body, said),
+        Dialect::OpenaiResponses => responses_event(&body, said),
         Dialect::OpenaiImages => {
             if body["type"].as_str().is_some_and(|kind| kind.ends_with(".completed")) {
-                said.used = Some(of_responses(&body["usage"]));
+                said.used = Some(responses::tokens(&body["usage"]).into());
                 said.complete = true;
             }
         }
         Dialect::AnthropicMessages => messages(&body, said),
-        Dialect::Gemini => gemini(&body, said),
+        Dialect::Gemini => gemini_part(&body, said),
     }
 }
 
@@ -154,7 +154,7 @@ fn read_whole(dialect: Dialect, body: &Value, said: &mut Said) {
         Dialect::OpenaiResponses => responses_object(body, said),
         Dialect::OpenaiImages => {
             if body["usage"].is_object() {
-                said.used = Some(of_responses(&body["usage"]));
+                said.used = Some(responses::tokens(&body["usage"]).into());
             }
             said.complete = body["data"].is_array();
         }
@@ -167,8 +167,8 @@ fn read_whole(dialect: Dialect, body: &Value, said: &mut Said) {
         }
         // Without `alt=sse` a stream is one list of the same objects.
         Dialect::Gemini => match body.as_array() {
-            Some(list) => list.iter().for_each(|part| gemini(part, said)),
-            None => gemini(body, said),
+            Some(list) => list.iter().for_each(|part| gemini_part(part, said)),
+            None => gemini_part(body, said),
         },
     }
 }
@@ -183,9 +183,9 @@ fn read_tail(dialect: Dialect, tail: &[u8], said: &mut Said) {
     let Some(Ok(usage)) = usage.filter(|usage| usage.as_ref().is_ok_and(Value::is_object)) else { return };
     said.used = Some(match dialect {
         Dialect::OpenaiChat => openai::tokens(&usage).into(),
-        Dialect::OpenaiResponses | Dialect::OpenaiImages => of_responses(&usage),
+        Dialect::OpenaiResponses | Dialect::OpenaiImages => responses::tokens(&usage).into(),
         Dialect::AnthropicMessages => of_messages(&usage, Used::default()),
-        Dialect::Gemini => of_gemini(&usage),
+        Dialect::Gemini => gemini::tokens(&usage).into(),
     });
     said.complete = true;
 }
@@ -210,7 +210,7 @@ fn chat(chunk: &Value, said: &mut Said) {
     }
 }
 
-fn responses(event: &Value, said: &mut Said) {
+fn responses_event(event: &Value, said: &mut Said) {
     let kind = event["type"].as_str().unwrap_or_default();
     if let Some(response) = event.get("response").filter(|response| response.is_object()) {
         serve(response, "model", said);
@@ -225,7 +225,7 @@ fn responses(event: &Value, said: &mut Said) {
 fn responses_object(response: &Value, said: &mut Said) {
     serve(response, "model", said);
     if response["usage"].is_object() {
-        said.used = Some(of_responses(&response["usage"]));
+        said.used = Some(responses::tokens(&response["usage"]).into());
         said.complete = true;
     }
 }
@@ -250,10 +250,10 @@ fn messages(event: &Value, said: &mut Said) {
     }
 }
 
-fn gemini(part: &Value, said: &mut Said) {
+fn gemini_part(part: &Value, said: &mut Said) {
     serve(part, "modelVersion", said);
     if part["usageMetadata"].is_object() {
-        said.used = Some(of_gemini(&part["usageMetadata"]));
+        said.used = Some(gemini::tokens(&part["usageMetadata"]).into());
     }
     for candidate in part["candidates"].as_array().into_iter().flatten() {
         said.complete |= candidate["finishReason"].is_string();
@@ -273,17 +273,6 @@ fn serve(body: &Value, field: &str, said: &mut Said) {
     }
 }
 
-/// OpenAI's responses and pictures: `input_tokens` counts what was read from the cache.
-fn of_responses(usage: &Value) -> Used {
-    let read = count(usage, "/input_tokens");
-    let cache_read = count(usage, "/input_tokens_details/cached_tokens");
-    let cache_write = count(usage, "/input_tokens_details/cache_write_tokens");
-    let output = count(usage, "/output_tokens");
-    let reasoning = count(usage, "/output_tokens_details/reasoning_tokens").min(output);
-    let input = read.saturating_sub(cache_read).saturating_sub(cache_write);
-    Tokens { input, cache_read, cache_write, output, reasoning }.into()
-}
-
 fn of_messages(usage: &Value, so_far: Used) -> Used {
     let long = count(usage, "/cache_creation/ephemeral_1h_input_tokens");
     Used {
@@ -291,14 +280,4 @@ fn of_messages(usage: &Value, so_far: Used) -> Used {
         long_write: long.max(so_far.long_write),
         images: 0,
     }
-}
-
-/// Google: the prompt counts what was read from the cache; thoughts are apart from what is shown.
-fn of_gemini(usage: &Value) -> Used {
-    let prompt = count(usage, "/promptTokenCount").saturating_add(count(usage, "/toolUsePromptTokenCount"));
-    let cache_read = count(usage, "/cachedContentTokenCount");
-    let reasoning = count(usage, "/thoughtsTokenCount");
-    let output = count(usage, "/candidatesTokenCount").saturating_add(reasoning);
-    let input = prompt.saturating_sub(cache_read);
-    Tokens { input, cache_read, cache_write: 0, output, reasoning }.into()
 }

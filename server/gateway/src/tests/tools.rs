@@ -10,7 +10,7 @@ use super::{ask, build, gateway, label, question, to_any};
 const OPENAI: &str = include_str!("wire/openai_calls.sse");
 const ANTHROPIC: &str = include_str!("wire/anthropic_calls.sse");
 
-fn tools() -> Vec<Tool> {
+pub(super) fn tools() -> Vec<Tool> {
     let parameters = json!({ "type": "object", "properties": { "path": { "type": "string" } } });
     ["read", "list"].map(|name| tool(name, &parameters)).to_vec()
 }
@@ -25,7 +25,7 @@ fn call(name: &str, arguments: &str) -> ToolCall {
 }
 
 /// A conversation in which two tools were called, one of them badly.
-fn conversation(target: &str) -> Question {
+pub(super) fn conversation(target: &str) -> Question {
     let result = |text: &str, failed| ToolResult { text: text.to_owned(), failed };
     let messages = vec![
         Message::User("Fix it.".to_owned()),
