@@ -77,6 +77,25 @@ async fn anthropic_answers() {
     assert_eq!(request.json(), expect);
 }
 
+/// A single question marks what a model is told before where that is long enough to be kept.
+#[tokio::test]
+async fn a_long_system_prompt_is_marked_for_the_cache() {
+    let unused = Mock::start(vec![]).await;
+    for (length, is_marked) in [(4_095, false), (4_096, true)] {
+        let mock = Mock::start(vec![Act::stream(ANTHROPIC)]).await;
+        let asked = Question { system: Some("a".repeat(length)), ..question("claude-sonnet-4-6") };
+        ask(&gateway(&unused, None, Some(&mock)), asked).await.0.unwrap();
+        let body = mock.requests()[0].json();
+        assert_eq!(body["system"].is_array(), is_marked, "{length}");
+        let mark = json!({ "type": "ephemeral" });
+        assert!(!is_marked || body["system"][0]["cache_control"] == mark, "{body}");
+        assert_eq!(
+            body["messages"][0]["content"], "Greet the world.",
+            "what is asked once is not written down"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_stream_may_be_cut_into_any_pieces() {
     let single: Vec<Vec<u8>> = OPENAI.bytes().map(|byte| vec![byte]).collect();
