@@ -3,6 +3,7 @@
 
 mod agent;
 mod ask;
+mod attachments;
 mod daemon;
 mod excerpt;
 mod foreach;

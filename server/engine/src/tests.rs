@@ -4,6 +4,7 @@
 mod house;
 
 mod agents;
+mod attachments;
 mod debounce;
 mod effects;
 mod endings;

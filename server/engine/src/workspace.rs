@@ -75,6 +75,13 @@ pub(crate) struct Work {
     message: String,
 }
 
+impl Work {
+    /// The commit of what was left, which is no part of the run's branch yet.
+    pub(crate) const fn commit(&self) -> &Commit {
+        &self.commit
+    }
+}
+
 /// The run's branch with a stage's work.
 #[derive(Debug)]
 pub(crate) struct Joined {

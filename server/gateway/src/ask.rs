@@ -121,7 +121,7 @@ impl Asker {
         tracing::info!(model = %target, model.problems = problems.len(), "model {target} is asked to mend its answer");
         pieces.restart("the answer did not fit its schema; it is being mended");
         prompt.messages.push(Message::Assistant { text: quote(&draft.text), calls: Vec::new() });
-        prompt.messages.push(Message::User(shape.repair(&problems)));
+        prompt.messages.push(Message::user(shape.repair(&problems)));
         let (draft, _) = self.draft(&asked[at..=at], &prompt, &mut paid, pieces).await?;
         if !draft.calls.is_empty() {
             return Ok(Given::new(target, draft, None));

@@ -5,8 +5,11 @@ pub(crate) mod gemini;
 pub(crate) mod openai;
 pub(crate) mod responses;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use domain::stage::Tokens;
 use ports::models::{Message, Tool, ToolCall};
+use ports::picture::Picture;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -119,6 +122,13 @@ impl Prompt {
         said + tools + system + self.shape.as_ref().map_or(0, Shape::bytes)
     }
 
+    /// Whether there are pictures in it.
+    pub(crate) fn has_pictures(&self) -> bool {
+        self.messages
+            .iter()
+            .any(|message| matches!(message, Message::User { pictures, .. } if !pictures.is_empty()))
+    }
+
     /// Whether it will be asked again with more at its end, so that a provider does well to keep it.
     fn goes_on(&self) -> bool {
         !self.tools.is_empty()
@@ -127,12 +137,40 @@ impl Prompt {
 
 fn spoken_bytes(message: &Message) -> usize {
     match message {
-        Message::User(text) => text.len(),
+        Message::User { text, pictures } => text.len() + pictures.iter().map(bytes_of).sum::<usize>(),
         Message::Assistant { text, calls } => {
             text.len() + calls.iter().map(|call| call.name.len() + call.arguments.len()).sum::<usize>()
         }
         Message::Results(results) => results.iter().map(|result| result.text.len()).sum(),
     }
+}
+
+/// Tokens of a picture or page that is read, at most, besides what its size tells.
+pub(crate) const PICTURE_READ: u64 = 5_000;
+
+/// Encoded bytes of a picture for one more token.
+pub(crate) const PICTURE_BYTES: u64 = 200;
+
+/// Tokens of pictures, or of other things that are no text, at most.
+pub(crate) fn tokens_of_pictures(count: usize, encoded: usize) -> u64 {
+    PICTURE_READ.saturating_mul(count as u64).saturating_add(encoded as u64 / PICTURE_BYTES)
+}
+
+/// A picture as so many bytes of text as have as many tokens at most. Providers count its parts and not its
+/// bytes: its bytes say how many parts there can be.
+fn bytes_of(picture: &Picture) -> usize {
+    let tokens = tokens_of_pictures(1, picture.bytes().len().div_ceil(3) * 4);
+    usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(2)
+}
+
+/// A picture as text.
+fn encoded(picture: &Picture) -> String {
+    STANDARD.encode(picture.bytes())
+}
+
+/// A picture as an address that holds it.
+fn data_url(picture: &Picture) -> String {
+    format!("data:{};base64,{}", picture.kind().media_type(), encoded(picture))
 }
 
 /// Names for the calls of a conversation, in order. A provider gave them others; but these are taken by

@@ -40,6 +40,9 @@ impl Asker {
         if !prompt.tools.is_empty() && !needs.contains(&Ability::Tools) {
             needs.push(Ability::Tools);
         }
+        if prompt.has_pictures() && !needs.contains(&Ability::Vision) {
+            needs.push(Ability::Vision);
+        }
         let wish = Wish {
             route: choice.route,
             needs,

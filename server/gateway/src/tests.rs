@@ -5,6 +5,7 @@ mod faults;
 mod formats;
 mod languages;
 pub(crate) mod mock;
+mod pictures;
 mod proxy;
 mod routing;
 mod tools;
@@ -109,7 +110,7 @@ pub(crate) fn question(target: &str) -> Question {
     Question {
         choice: Choice::of(target),
         system: Some("You greet.".to_owned()),
-        messages: vec![Message::User("Greet the world.".to_owned())],
+        messages: vec![Message::user("Greet the world.")],
         tools: Vec::new(),
         schema: None,
         max_tokens: Some(100),

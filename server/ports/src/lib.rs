@@ -14,6 +14,7 @@ pub mod source;
 
 pub mod agents;
 pub mod models;
+pub mod picture;
 pub mod proxy;
 pub mod sandbox;
 pub mod till;

@@ -10,6 +10,7 @@ use domain::stage::ModelUsage;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::picture::Picture;
 use crate::till::Till;
 
 /// Answers questions with a model. Implementations choose the provider, retry, meter and price.
@@ -89,7 +90,12 @@ impl Choice {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
     /// To the model.
-    User(String),
+    User {
+        /// The words.
+        text: String,
+        /// The pictures that go with them.
+        pictures: Vec<Picture>,
+    },
     /// By the model.
     Assistant {
         /// Its words.
@@ -99,6 +105,13 @@ pub enum Message {
     },
     /// What came of the calls of the message before, in their order.
     Results(Vec<ToolResult>),
+}
+
+impl Message {
+    /// Words to the model.
+    pub fn user(text: impl Into<String>) -> Self {
+        Self::User { text: text.into(), pictures: Vec::new() }
+    }
 }
 
 /// Something that a model may call.

@@ -8,7 +8,8 @@ use super::ask::{Asked, about, ask};
 use super::excerpt::{head, tail};
 use super::jail::Ran;
 use super::script;
-use super::{At, Made, Trouble};
+use super::{At, Made, Trouble, attachments};
+use crate::workspace::Work;
 
 /// How much of each stream a model is shown, bytes: the end, where the result stands.
 const SHOWN: usize = 6 << 10;
@@ -27,7 +28,11 @@ pub(super) async fn run(stage: &HybridStage, at: &At<'_>) -> Made {
         Err(trouble) => return trouble.into(),
     };
     let script_trouble = ran.trouble(at);
-    let mut made = match question(stage, &ran, at) {
+    let asked = match question(stage, &ran, at) {
+        Ok(asked) => attached(asked, stage, ran.work.as_ref(), at).await,
+        Err(trouble) => Err(trouble),
+    };
+    let mut made = match asked {
         Ok(_) if ran.done.end == JailEnd::Cancelled => Made::default(),
         Ok(asked) => ask(&stage.question, asked, at).await,
         Err(trouble) => trouble.into(),
@@ -58,7 +63,21 @@ fn question(stage: &HybridStage, ran: &Ran, at: &At<'_>) -> Result<Asked, Troubl
         Some((own, _)) => format!("{}\n\n{own}", role(&stage.role)),
         None => role(&stage.role).to_owned(),
     };
-    Ok(Asked { system: Some(system), prompt: about(&question, Some(&shown)) })
+    Ok(Asked { system: Some(system), prompt: about(&question, Some(&shown)), pictures: Vec::new() })
+}
+
+/// The question with its files, as the script left them.
+async fn attached(
+    asked: Asked,
+    stage: &HybridStage,
+    work: Option<&Work>,
+    at: &At<'_>,
+) -> Result<Asked, Trouble> {
+    let commit = match work {
+        Some(work) => work.commit().clone(),
+        None => at.run.workspace.tip().await,
+    };
+    Ok(asked.with(attachments::read(&stage.question.attachments, &commit, at).await?))
 }
 
 /// The words for a role; a role in free words is its own.

@@ -46,7 +46,7 @@ pub(super) async fn ask(stage: &PromptStage, at: &At<'_>) -> Made {
 }
 
 async fn work(stage: &PromptStage, allowed: &[Tool], directory: PathBuf, at: &At<'_>) -> Made {
-    let asked = match prompt::asked(stage, at) {
+    let asked = match prompt::asked(stage, at).await {
         Ok(asked) => asked,
         Err(trouble) => return trouble.into(),
     };
@@ -105,14 +105,14 @@ struct Talk {
 
 impl Talk {
     fn begin(stage: &PromptStage, asked: Asked, tools: Vec<ports::models::Tool>, at: &At<'_>) -> Self {
-        let system = match asked.system {
+        let system = match &asked.system {
             Some(own) => format!("{WORKER}\n{own}"),
             None => WORKER.to_owned(),
         };
         let question = Question {
             choice: choice(&stage.agent, at),
             system: Some(system),
-            messages: vec![Message::User(asked.prompt)],
+            messages: vec![asked.message()],
             tools,
             schema: stage.schema.clone(),
             max_tokens: stage.max_tokens,
@@ -178,7 +178,8 @@ impl Talk {
 fn forget(messages: &mut [Message], most: usize) -> bool {
     const LEFT_OUT: &str = "(left out to save room; call the tool again if you need it)";
     let length = |message: &Message| match message {
-        Message::User(text) => text.len(),
+        // Its pictures stay, however long it becomes.
+        Message::User { text, .. } => text.len(),
         Message::Assistant { text, calls } => {
             text.len() + calls.iter().map(|call| call.arguments.len()).sum::<usize>()
         }
@@ -211,7 +212,7 @@ mod tests {
     fn the_oldest_results_are_forgotten_first_and_the_last_never() {
         let results =
             |fill: &str| Message::Results(vec![ToolResult { text: fill.repeat(1_000), failed: false }]);
-        let mut messages = vec![Message::User("x".repeat(1_000))];
+        let mut messages = vec![Message::user("x".repeat(1_000))];
         messages.extend(["a", "b", "c", "d"].map(results));
         assert!(!forget(&mut messages, 5_000));
         assert!(forget(&mut messages, 4_999));
@@ -219,7 +220,7 @@ mod tests {
             .iter()
             .map(|message| match message {
                 Message::Results(results) => results[0].text.len(),
-                Message::User(_) | Message::Assistant { .. } => 0,
+                Message::User { .. } | Message::Assistant { .. } => 0,
             })
             .collect();
         assert_eq!(kept, [59, 59, 59, 1_000]);

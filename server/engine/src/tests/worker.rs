@@ -41,7 +41,7 @@ fn told(models: &ScriptedModels) -> Vec<String> {
     let last = models.questions().pop().unwrap();
     let results = last.messages.iter().filter_map(|message| match message {
         Message::Results(results) => Some(results),
-        Message::User(_) | Message::Assistant { .. } => None,
+        Message::User { .. } | Message::Assistant { .. } => None,
     });
     results
         .flatten()
@@ -118,7 +118,7 @@ async fn a_model_is_told_what_it_may_and_what_was_said() {
     assert_eq!(names, ["list", "search"]);
     let system = first.system.as_deref().unwrap();
     assert!(system.starts_with("You work on the files") && system.ends_with("\nBe brief."), "{system}");
-    assert_eq!(first.messages, [Message::User("Look.".to_owned())]);
+    assert_eq!(first.messages, [Message::user("Look.")]);
     assert_eq!(second.messages.len(), 3);
     assert!(
         matches!(&second.messages[1], Message::Assistant { text, calls } if text == "I look." && calls.len() == 1)

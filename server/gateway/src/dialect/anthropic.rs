@@ -6,7 +6,7 @@ use domain::stage::Tokens;
 use ports::models::{Message, Tool};
 use serde_json::{Value, json};
 
-use super::{Called, Draft, Prompt, Stop, UNSAID_MAX, arguments, call_names, count};
+use super::{Called, Draft, Prompt, Stop, UNSAID_MAX, arguments, call_names, count, encoded};
 use crate::catalogue::{Capability, Facts};
 use crate::class::Fault;
 
@@ -88,7 +88,16 @@ fn choice(facts: &Facts, prompt: &Prompt) -> Value {
 fn messages(prompt: &Prompt) -> Vec<Value> {
     let (mut names, mut open) = (call_names(), Vec::new());
     let written = prompt.messages.iter().map(|message| match message {
-        Message::User(text) => json!({ "role": "user", "content": text }),
+        Message::User { text, pictures } if pictures.is_empty() => json!({ "role": "user", "content": text }),
+        // It reads pictures best before the words about them.
+        Message::User { text, pictures } => {
+            let shown = pictures.iter().map(|picture| {
+                let (media_type, data) = (picture.kind().media_type(), encoded(picture));
+                json!({ "type": "image", "source": { "type": "base64", "media_type": media_type, "data": data } })
+            });
+            let blocks = shown.chain([json!({ "type": "text", "text": text })]);
+            json!({ "role": "user", "content": blocks.collect::<Vec<_>>() })
+        }
         Message::Assistant { text, calls } if calls.is_empty() => {
             json!({ "role": "assistant", "content": text })
         }

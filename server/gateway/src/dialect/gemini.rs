@@ -6,7 +6,7 @@ use domain::stage::Tokens;
 use ports::models::{Message, Tool, ToolCall};
 use serde_json::{Value, json};
 
-use super::{Called, Draft, Prompt, Stop, arguments, call_names, count};
+use super::{Called, Draft, Prompt, Stop, arguments, call_names, count, encoded};
 use crate::catalogue::{Capability, Facts};
 use crate::class::{Class, Fault};
 
@@ -63,7 +63,14 @@ fn contents(facts: &Facts, prompt: &Prompt) -> Vec<Value> {
     // A result names the tool that was called, besides the call.
     let (mut names, mut open) = (call_names(), Vec::<(String, String)>::new());
     let written = prompt.messages.iter().map(|message| match message {
-        Message::User(text) => json!({ "role": "user", "parts": [{ "text": text }] }),
+        Message::User { text, pictures } => {
+            let shown = pictures.iter().map(|picture| {
+                let media_type = picture.kind().media_type();
+                json!({ "inlineData": { "mimeType": media_type, "data": encoded(picture) } })
+            });
+            let parts = shown.chain([json!({ "text": text })]);
+            json!({ "role": "user", "parts": parts.collect::<Vec<_>>() })
+        }
         Message::Assistant { text, calls } => {
             let ids = names.by_ref().take(calls.len());
             open = ids.zip(calls.iter().map(|call| call.name.clone())).collect();

@@ -5,9 +5,10 @@
 
 use domain::stage::Tokens;
 use ports::models::{Message, Tool, ToolCall};
+use ports::picture::Picture;
 use serde_json::{Value, json};
 
-use super::{Called, Draft, Prompt, Stop, arguments, call_names, count};
+use super::{Called, Draft, Prompt, Stop, arguments, call_names, count, data_url};
 use crate::catalogue::{Capability, Facts};
 use crate::class::Fault;
 use crate::config::{LimitField, StreamUsage};
@@ -58,7 +59,7 @@ fn messages(facts: &Facts, prompt: &Prompt) -> Vec<Value> {
     let (mut names, mut open) = (call_names(), Vec::new());
     for message in &prompt.messages {
         match message {
-            Message::User(text) => messages.push(json!({ "role": "user", "content": text })),
+            Message::User { text, pictures } => messages.push(user(text, pictures)),
             Message::Assistant { text, calls } => {
                 open = names.by_ref().take(calls.len()).collect();
                 messages.push(assistant(text, calls, &open));
@@ -73,6 +74,15 @@ fn messages(facts: &Facts, prompt: &Prompt) -> Vec<Value> {
         }
     }
     messages
+}
+
+fn user(text: &str, pictures: &[Picture]) -> Value {
+    if pictures.is_empty() {
+        return json!({ "role": "user", "content": text });
+    }
+    let shown = |picture| json!({ "type": "image_url", "image_url": { "url": data_url(picture) } });
+    let parts = [json!({ "type": "text", "text": text })].into_iter().chain(pictures.iter().map(shown));
+    json!({ "role": "user", "content": parts.collect::<Vec<_>>() })
 }
 
 fn assistant(text: &str, calls: &[ToolCall], ids: &[String]) -> Value {

@@ -5,9 +5,10 @@
 
 use domain::stage::Tokens;
 use ports::models::{Message, Tool};
+use ports::picture::Picture;
 use serde_json::{Value, json};
 
-use super::{Called, Draft, Prompt, Stop, arguments, broke_off, call_names, count};
+use super::{Called, Draft, Prompt, Stop, arguments, broke_off, call_names, count, data_url};
 use crate::catalogue::{Capability, Facts};
 use crate::class::{Complaint, Fault};
 
@@ -50,7 +51,7 @@ fn input(prompt: &Prompt) -> Vec<Value> {
     let (mut names, mut open) = (call_names(), Vec::new());
     for message in &prompt.messages {
         match message {
-            Message::User(text) => items.push(json!({ "role": "user", "content": text })),
+            Message::User { text, pictures } => items.push(user(text, pictures)),
             Message::Assistant { text, calls } => {
                 open = names.by_ref().take(calls.len()).collect();
                 if calls.is_empty() || !text.trim().is_empty() {
@@ -70,6 +71,15 @@ fn input(prompt: &Prompt) -> Vec<Value> {
         }
     }
     items
+}
+
+fn user(text: &str, pictures: &[Picture]) -> Value {
+    if pictures.is_empty() {
+        return json!({ "role": "user", "content": text });
+    }
+    let shown = |picture| json!({ "type": "input_image", "image_url": data_url(picture), "detail": "auto" });
+    let parts = [json!({ "type": "input_text", "text": text })].into_iter().chain(pictures.iter().map(shown));
+    json!({ "role": "user", "content": parts.collect::<Vec<_>>() })
 }
 
 /// Reads an event of a stream. Kinds that are not known are ignored.

@@ -31,7 +31,7 @@ fn installed() -> (PathBuf, PathBuf) {
 }
 
 fn said(text: String) -> Vec<Message> {
-    vec![Message::User(text)]
+    vec![Message::user(text)]
 }
 
 fn local() -> Gateway {

@@ -12,6 +12,7 @@ use super::route::{Call, Kind};
 use super::{form, tools};
 use crate::budget::{Most, tokens_at_most};
 use crate::config::{Dialect, LimitField, StreamUsage};
+use crate::dialect::tokens_of_pictures;
 use crate::gateway::Target;
 
 /// The longest answer of a program that sets no limit, where money is limited, tokens.
@@ -19,12 +20,6 @@ const UNSAID_MAX: u64 = 32_000;
 
 /// Tokens of one picture that is made, at most.
 const PICTURE: u64 = 16_384;
-
-/// Tokens of one picture or page that is read, at most, besides what its size tells.
-const ATTACHMENT: u64 = 5_000;
-
-/// Encoded bytes of attachments for one more token.
-const ATTACHMENT_BYTES: u64 = 200;
 
 /// Answers or pictures of one call at most.
 const ANSWERS_MAX: u64 = 128;
@@ -133,7 +128,8 @@ impl Asked {
         let pictures = pictures.ok_or_else(|| malformed("`n` is no number of pictures".to_owned()))?;
         let files: usize = parts.iter().filter(|part| part.is_file).map(|part| part.value.len()).sum();
         let count = parts.iter().filter(|part| part.is_file).count();
-        let read = tokens_at_most(body.len() - files).saturating_add(of_attachments(count, files * 4 / 3));
+        let read =
+            tokens_at_most(body.len() - files).saturating_add(tokens_of_pictures(count, files * 4 / 3));
         let most = Bounds { read: Some(read), written: None, answers: 1, cached_long: false, pictures };
         let edits = Edits { models: vec![(place.value.clone(), "")], is_form: true, ..Edits::default() };
         Ok(Self { model: model.to_owned(), tools: Vec::new(), most, edits, bytes: body.len() })
@@ -292,10 +288,6 @@ fn attachments(fields: &Fields<'_>) -> Result<Attachments, String> {
     Ok(found)
 }
 
-fn of_attachments(count: usize, bytes: usize) -> u64 {
-    ATTACHMENT.saturating_mul(count as u64).saturating_add(bytes as u64 / ATTACHMENT_BYTES)
-}
-
 fn bounds(call: &Call, fields: &Fields<'_>, attached: &Attachments, bytes: usize) -> Result<Bounds, String> {
     let generation = match fields.get("generationConfig").filter(|value| *value != "null") {
         Some(value) if call.dialect == Dialect::Gemini => Some(Fields::read(value)?),
@@ -324,7 +316,7 @@ fn bounds(call: &Call, fields: &Fields<'_>, attached: &Attachments, bytes: usize
     }
     let is_continued = fields.says("previous_response_id") || fields.says("conversation");
     let own = tokens_at_most(bytes.saturating_sub(attached.bytes));
-    let read = own.saturating_add(of_attachments(attached.count, attached.bytes));
+    let read = own.saturating_add(tokens_of_pictures(attached.count, attached.bytes));
     let read = if is_continued { None } else { Some(read) };
     Ok(Bounds { read, written, answers, cached_long: attached.cached_long, pictures })
 }

@@ -28,7 +28,7 @@ fn call(name: &str, arguments: &str) -> ToolCall {
 pub(super) fn conversation(target: &str) -> Question {
     let result = |text: &str, failed| ToolResult { text: text.to_owned(), failed };
     let messages = vec![
-        Message::User("Fix it.".to_owned()),
+        Message::user("Fix it."),
         Message::Assistant {
             text: "Let me look.".to_owned(),
             calls: vec![call("read", r#"{"path":"a.rs"}"#), call("list", "{\"path")],
