@@ -7,7 +7,7 @@ MODELS.json has the shape of the models.dev API, with or without the hand-review
 that the crate `rig-core` adds in its `src/catalog/models.json`; DATE is the day it was read there
 (its `src/catalog/generated_at`). Both are MIT: see server/gateway/data/NOTICE.
 
-Kept is what the gateway can serve: text in, text out, over the two dialects it speaks, not
+Kept is what the gateway can serve: text in, text or pictures out, over the dialects it speaks, not
 deprecated. Prices stay decimal text, so that no float ever touches money.
 """
 
@@ -27,10 +27,15 @@ PROVIDERS = [
     ("openrouter", ["openrouter"], "openai-chat"),
 ]
 
-# Served only by an API that the gateway does not speak (OpenAI's responses, live audio, research
-# jobs), or not a model that answers questions.
+# Models that are asked in another dialect than their provider's own: those whose names have this, or that
+# make pictures.
+OTHERWISE = {"openai": [("-pro", "openai-responses"), ("-codex", "openai-responses")]}
+PICTURES = {"openai": "openai-images", "google": "gemini"}
+
+# Served only by an API that the gateway does not speak (live audio, research jobs), or not a model that
+# answers questions or makes pictures.
 NOT_SERVED = {
-    "openai": ["-pro", "-codex", "realtime", "embedding", "daybreak", "image"],
+    "openai": ["realtime", "embedding", "daybreak"],
     "google": ["embedding", "live", "deep-research", "computer-use", "lyria", "tts", "omni", "banana"],
     "mistral": ["embed", "voxtral"],
     "groq": ["whisper", "orpheus", "guard", "safeguard"],
@@ -91,6 +96,7 @@ def capabilities(model):
             ("tools", model.get("tool_call")),
             ("json", model.get("structured_output")),
             ("vision", "image" in model["modalities"]["input"]),
+            ("image_out", "image" in model["modalities"].get("output", [])),
             ("reasoning", model.get("reasoning")),
             # What the model does not take; sending it all the same is an error at the provider.
             ("no_temperature", not model.get("temperature") or "sampling" in reviewed),
@@ -106,22 +112,35 @@ def is_served(provider, name, model):
     return (
         model.get("status") != "deprecated"
         and "text" in model.get("modalities", {}).get("input", [])
-        and output == ["text"]
-        and model.get("limit", {}).get("context", 0) > 0
+        and (
+            output == ["text"]
+            and model.get("limit", {}).get("context", 0) > 0
+            or provider in PICTURES
+            and "image" in output
+            and model.get("cost")
+        )
         and not any(part in name for part in NOT_SERVED.get(provider, []))
     )
 
 
+def dialect_of(provider, own, name, model):
+    if "image" in model["modalities"].get("output", []):
+        return PICTURES[provider]
+    return next((dialect for part, dialect in OTHERWISE.get(provider, []) if part in name), own)
+
+
 def rows(source):
     yield LOCAL
-    for provider, names, dialect in PROVIDERS:
+    for provider, names, own in PROVIDERS:
         found = next((source[name] for name in names if name in source), None)
         if found is None:
             sys.exit(f"catalog.py: the source has no provider {provider}")
         for name, model in sorted(found["models"].items()):
             if not is_served(provider, name, model):
                 continue
-            row = {"provider": provider, "id": name, "dialect": dialect, "context": model["limit"]["context"]}
+            row = {"provider": provider, "id": name, "dialect": dialect_of(provider, own, name, model)}
+            if model["limit"].get("context"):
+                row["context"] = model["limit"]["context"]
             if model["limit"].get("output"):
                 row["output"] = model["limit"]["output"]
             if cost := prices(model.get("cost") or {}):

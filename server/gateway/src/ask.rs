@@ -5,7 +5,8 @@ use std::time::Duration;
 use domain::route::{Ranking, Reason, Verdict};
 use domain::run::Failure;
 use ports::Retry;
-use ports::models::{Message, Question, ToolCall};
+use ports::models::{Choice, Drawing, Message, Question, ToolCall};
+use ports::picture::Picture;
 use rand::RngExt;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -19,7 +20,7 @@ use crate::gateway::Target;
 use crate::health::{Measured, Ward};
 use crate::ledger::Ledger;
 use crate::pieces::Pieces;
-use crate::structured::{SchemaCheck, Shape, quote};
+use crate::structured::{SchemaCheck, Shape, cut, quote};
 
 /// What questions are asked with.
 #[derive(Debug)]
@@ -39,6 +40,13 @@ pub(crate) struct Course {
     pub(crate) ledger: Ledger,
     pub(crate) pieces: Pieces,
     pub(crate) ranking: Option<Ranking>,
+}
+
+/// Who may be asked: names, and what each stands for, as far as that is known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) choice: &'a Choice,
+    pub(crate) targets: &'a [Option<Target>],
 }
 
 /// Why there is no answer.
@@ -88,20 +96,13 @@ impl Asker {
             shape: question.schema.as_ref().map(Shape::of),
             max_tokens: question.max_tokens,
             temperature: question.temperature,
+            draws: false,
         };
         let Course { ledger, pieces, ranking } = course;
         let group: Vec<Target> = targets.iter().flatten().cloned().collect();
         let mut paid = Paid { till: &*question.till, group: &group, ledger };
-        let asked = loop {
-            let (decided, asked) = self.rank(question, targets, &prompt, &paid).await;
-            let wait = Self::limited_for(&decided).filter(|wait| *wait <= self.retry.max_wait);
-            let decided = ranking.insert(decided);
-            match (asked.is_empty(), wait) {
-                (false, _) => break asked,
-                (true, Some(wait)) => sleep(wait).await,
-                (true, None) => return Err(nobody(decided, &prompt, &paid).await),
-            }
-        };
+        let wanted = Wanted { choice: &question.choice, targets };
+        let asked = self.chosen(wanted, &prompt, &paid, ranking).await?;
         let (draft, at) = self.draft(&asked, &prompt, &mut paid, pieces).await?;
         let target = &asked[at];
         let shape = match prompt.shape.clone() {
@@ -129,6 +130,64 @@ impl Asker {
         match shape.read(&draft.text, &self.check) {
             Ok(json) => Ok(Given::new(target, draft, Some(json))),
             Err(problems) => Err(unmended(target, &problems)),
+        }
+    }
+
+    /// Has a picture made.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) async fn draw(
+        &self,
+        drawing: &Drawing,
+        targets: &[Option<Target>],
+        course: &mut Course,
+    ) -> Result<(Vec<Picture>, String), NoAnswer> {
+        let message = Message::User { text: drawing.prompt.clone(), pictures: drawing.from.clone() };
+        let prompt = Prompt {
+            system: None,
+            messages: vec![message],
+            tools: Vec::new(),
+            shape: None,
+            max_tokens: None,
+            temperature: None,
+            draws: true,
+        };
+        let Course { ledger, pieces, ranking } = course;
+        let group: Vec<Target> = targets.iter().flatten().cloned().collect();
+        let mut paid = Paid { till: &*drawing.till, group: &group, ledger };
+        let wanted = Wanted { choice: &drawing.choice, targets };
+        let asked = self.chosen(wanted, &prompt, &paid, ranking).await?;
+        let (draft, at) = self.draft(&asked, &prompt, &mut paid, pieces).await?;
+        let target = &asked[at];
+        if draft.pictures.is_empty() {
+            let said = cut(draft.text.trim(), 300);
+            let why = match said {
+                "" => format!("{target} answered without a picture"),
+                said => format!("{target} answered with words and no picture: {said}"),
+            };
+            return Err(NoAnswer::never("answer_invalid", why));
+        }
+        Ok((draft.pictures, target.requested.clone()))
+    }
+
+    /// Whom to ask, in order. Waits where all have been asked too much just now, and not for long.
+    async fn chosen(
+        &self,
+        wanted: Wanted<'_>,
+        prompt: &Prompt,
+        paid: &Paid<'_>,
+        ranking: &mut Option<Ranking>,
+    ) -> Result<Vec<Target>, NoAnswer> {
+        loop {
+            let (decided, asked) = self.rank(wanted, prompt, paid).await;
+            let wait = Self::limited_for(&decided).filter(|wait| *wait <= self.retry.max_wait);
+            let decided = ranking.insert(decided);
+            match (asked.is_empty(), wait) {
+                (false, _) => return Ok(asked),
+                (true, Some(wait)) => sleep(wait).await,
+                (true, None) => return Err(nobody(decided, prompt, paid).await),
+            }
         }
     }
 
@@ -274,8 +333,7 @@ fn no_answer(faults: &[(&Target, Fault)]) -> NoAnswer {
 }
 
 fn unmended(target: &Target, problems: &[String]) -> NoAnswer {
-    let shown: Vec<&str> =
-        problems.iter().take(5).map(|problem| crate::structured::cut(problem, 300)).collect();
+    let shown: Vec<&str> = problems.iter().take(5).map(|problem| cut(problem, 300)).collect();
     let more = problems.len().saturating_sub(shown.len());
     let rest = if more > 0 { format!(" (and {more} more)") } else { String::new() };
     let why = format!(

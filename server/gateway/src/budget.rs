@@ -3,7 +3,7 @@
 use ports::till::{Declined, Intended, Reservation, Till};
 
 use crate::class::{Class, Fault};
-use crate::dialect::{Prompt, Spoken, UNSAID_MAX};
+use crate::dialect::{Prompt, Spoken, UNSAID_MAX, images};
 use crate::gateway::Target;
 use crate::ledger::Ledger;
 
@@ -39,7 +39,7 @@ impl Paid<'_> {
 /// The limit of an answer: where it would have no bound but the money has, it gets one.
 fn longest(target: &Target, prompt: &Prompt, money_is_bounded: bool) -> Option<u32> {
     let unbounded = prompt.max_tokens.is_none() && money_is_bounded;
-    if unbounded || Spoken::of(&target.provider) == Some(Spoken::Messages) {
+    if unbounded || Spoken::of(target, prompt) == Some(Spoken::Messages) {
         let own = target.facts.output.map_or(UNSAID_MAX, |most| most.min(UNSAID_MAX));
         return prompt.max_tokens.or(Some(u32::try_from(own).unwrap_or(u32::MAX)));
     }
@@ -49,9 +49,13 @@ fn longest(target: &Target, prompt: &Prompt, money_is_bounded: bool) -> Option<u
 /// What a question may use at a target at most.
 pub(crate) fn most_of(target: &Target, prompt: &Prompt, money_is_bounded: bool) -> Most {
     let longest = longest(target, prompt, money_is_bounded).map_or(0, u64::from);
-    let written = longest.min(target.facts.output.unwrap_or(u64::MAX));
+    let pictures = u64::from(prompt.draws);
+    let written = match Spoken::of(target, prompt) {
+        Some(Spoken::Images) => images::tokens_at_most(target.prices().as_ref(), pictures),
+        _ => longest.min(target.facts.output.unwrap_or(u64::MAX)),
+    };
     let read = tokens_at_most(prompt.bytes()).min(target.context().unwrap_or(u64::MAX));
-    Most { read, written, ..Most::default() }
+    Most { read, written, images: pictures, ..Most::default() }
 }
 
 /// What a call may use at most.

@@ -16,6 +16,9 @@ use crate::ledger::{Call, Charge};
 use crate::pieces::Pieces;
 use crate::sse::{Event, Parser};
 
+/// The longest answer with pictures in it, bytes.
+const DRAWN_MAX: usize = 64 << 20;
+
 /// The most that is read of an error's body, bytes.
 const ERROR_MAX: usize = 64 << 10;
 
@@ -31,20 +34,34 @@ pub(crate) async fn ask(
     pieces: &mut Pieces,
 ) -> Result<(), Fault> {
     let provider = &target.provider;
-    let Some(spoken) = Spoken::of(provider) else {
-        let why = "is asked only by programs in the sandbox: it speaks no language of questions";
+    let Some(spoken) = Spoken::of(target, prompt) else {
+        let why = match prompt.draws {
+            true => "makes no pictures: its provider speaks no language for that",
+            false => "makes pictures and answers no questions; ask it in an `image` stage",
+        };
         return Err(Fault::new(Class::Unavailable, why));
     };
-    let path = spoken.path(&target.facts.id)?;
+    let path = spoken.path(&target.facts.id, prompt)?;
     let connection = provider.connect(spoken.dialect(), &path, &tools.http).await?;
     let mut url = connection.url.clone();
-    url.set_query(spoken.query());
-    let body = spoken.body(target, prompt);
-    let request = tools.http.post(url).headers(connection.headers.clone()).json(&body);
+    url.set_query(spoken.query(prompt));
+    let request = tools.http.post(url).headers(connection.headers.clone());
+    let request = match spoken.form(target, prompt) {
+        Some(form) => request.header(CONTENT_TYPE, form.content_type).body(form.bytes),
+        None => request.json(&spoken.body(target, prompt)),
+    };
+    let mut limits = provider.timeouts;
+    let mut longest = ANSWER_MAX;
+    if prompt.draws {
+        // A picture comes whole, and late.
+        limits.first_byte = limits.first_byte.saturating_mul(3);
+        longest = DRAWN_MAX;
+    }
     call.bill.charge = Charge::Sent;
     let reading = Reading {
         dialect: spoken,
-        deadlines: Deadlines::begin(provider.timeouts),
+        deadlines: Deadlines::begin(limits),
+        longest,
         clock: tools.clock.as_ref(),
     };
     let result = reading.exchange(request, call, pieces).await;
@@ -68,6 +85,8 @@ pub(crate) struct Tools {
 struct Reading<'a> {
     dialect: Spoken,
     deadlines: Deadlines,
+    /// The most that is read of an answer in one piece, bytes.
+    longest: usize,
     clock: &'a dyn Clock,
 }
 
@@ -92,7 +111,7 @@ impl Reading<'_> {
             return Err(self.refused(response).await);
         }
         if is_json(response.headers()) {
-            let whole = read_all(&mut response.bytes_stream(), &self.deadlines, ANSWER_MAX).await?;
+            let whole = read_all(&mut response.bytes_stream(), &self.deadlines, self.longest).await?;
             dialect::read_whole(self.dialect, &whole, &mut call.draft)?;
             call.draft.first_at = Some(Instant::now());
             pieces.send(&call.draft.text);

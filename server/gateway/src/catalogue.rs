@@ -71,6 +71,8 @@ pub(crate) enum Capability {
     Json,
     /// It reads images.
     Vision,
+    /// It makes pictures.
+    ImageOut,
     /// It thinks before it answers.
     Reasoning,
     /// It refuses a temperature.
@@ -107,6 +109,7 @@ impl Facts {
             Capability::Tools => Some(Ability::Tools),
             Capability::Json => Some(Ability::Json),
             Capability::Vision => Some(Ability::Vision),
+            Capability::ImageOut => Some(Ability::ImageOut),
             Capability::Reasoning | Capability::NoTemperature | Capability::NoForcedTool => None,
         };
         self.is_listed.then(|| self.capabilities.iter().filter_map(can).collect())
@@ -190,7 +193,10 @@ mod tests {
         let builtin = crate::provider::builtin();
         for model in &catalogue.models {
             if model.provider != crate::provider::LOCAL {
-                assert_eq!(builtin[&model.provider].dialect, Some(model.dialect), "{}", model.provider);
+                let provider = &builtin[&model.provider];
+                let speaks =
+                    provider.dialect == Some(model.dialect) || provider.also.contains_key(&model.dialect);
+                assert!(speaks, "{}/{}", model.provider, model.id);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod anthropic;
 pub(crate) mod gemini;
+pub(crate) mod images;
 pub(crate) mod openai;
 pub(crate) mod responses;
 
@@ -13,10 +14,10 @@ use ports::picture::Picture;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use self::images::Form;
 use crate::class::{Class, Complaint, Fault, classify_in_stream};
 use crate::config::Dialect;
 use crate::gateway::Target;
-use crate::provider::Provider;
 use crate::sse::Event;
 use crate::structured::Shape;
 
@@ -37,14 +38,30 @@ pub(crate) enum Spoken {
     Responses,
     /// Google's Gemini.
     Gemini,
+    /// OpenAI's pictures.
+    Images,
 }
 
 impl Spoken {
-    /// The first of them that a provider speaks, its own before others.
-    pub(crate) fn of(provider: &Provider) -> Option<Self> {
-        let all = [Self::Chat, Self::Messages, Self::Responses, Self::Gemini];
-        let own = all.into_iter().find(|spoken| spoken.dialect() == provider.dialect);
-        own.or_else(|| all.into_iter().find(|spoken| provider.speaks(spoken.dialect())))
+    /// How a target is asked this: as the catalogue says of a model that is asked in one language only, else
+    /// as its provider speaks, its own language before others.
+    pub(crate) fn of(target: &Target, prompt: &Prompt) -> Option<Self> {
+        let Target { provider, facts, .. } = target;
+        let all = match prompt.draws {
+            true => &[Self::Images, Self::Gemini, Self::Chat][..],
+            false => &[Self::Chat, Self::Messages, Self::Responses, Self::Gemini],
+        };
+        if !prompt.draws && facts.is_listed && facts.dialect == Dialect::OpenaiImages {
+            return None;
+        }
+        let usual = [Dialect::OpenaiChat, Dialect::AnthropicMessages].contains(&facts.dialect);
+        let said = (facts.is_listed && !usual).then_some(facts.dialect);
+        let wanted = [said, Some(provider.dialect)].into_iter().flatten();
+        let mut wanted = wanted.filter(|dialect| provider.speaks(*dialect));
+        let first = wanted.find_map(|dialect| all.iter().find(|spoken| spoken.dialect() == dialect));
+        // For a picture its language of chat is the last resort of a provider.
+        let first = first.filter(|spoken| !(prompt.draws && **spoken == Self::Chat));
+        first.or_else(|| all.iter().find(|spoken| provider.speaks(spoken.dialect()))).copied()
     }
 
     pub(crate) const fn dialect(self) -> Dialect {
@@ -53,6 +70,7 @@ impl Spoken {
             Self::Messages => Dialect::AnthropicMessages,
             Self::Responses => Dialect::OpenaiResponses,
             Self::Gemini => Dialect::Gemini,
+            Self::Images => Dialect::OpenaiImages,
         }
     }
 
@@ -60,11 +78,13 @@ impl Spoken {
     ///
     /// # Errors
     /// When the id would lead elsewhere.
-    pub(crate) fn path(self, id: &str) -> Result<String, Fault> {
+    pub(crate) fn path(self, id: &str, prompt: &Prompt) -> Result<String, Fault> {
         Ok(match self {
             Self::Chat => "chat/completions".to_owned(),
             Self::Messages => "messages".to_owned(),
             Self::Responses => "responses".to_owned(),
+            Self::Images if prompt.has_pictures() => "images/edits".to_owned(),
+            Self::Images => "images/generations".to_owned(),
             Self::Gemini => {
                 let plain = |part: &str| {
                     !part.is_empty()
@@ -74,17 +94,23 @@ impl Spoken {
                     return Err(Fault::new(Class::Unavailable, "is no name of a model there"));
                 }
                 let below = if id.contains('/') { "" } else { "models/" };
-                format!("{below}{id}:streamGenerateContent")
+                let verb = if prompt.draws { "generateContent" } else { "streamGenerateContent" };
+                format!("{below}{id}:{verb}")
             }
         })
     }
 
     /// What is said besides, in the address.
-    pub(crate) const fn query(self) -> Option<&'static str> {
+    pub(crate) const fn query(self, prompt: &Prompt) -> Option<&'static str> {
         match self {
-            Self::Gemini => Some("alt=sse"),
-            Self::Chat | Self::Messages | Self::Responses => None,
+            Self::Gemini if !prompt.draws => Some("alt=sse"),
+            Self::Chat | Self::Messages | Self::Responses | Self::Gemini | Self::Images => None,
         }
+    }
+
+    /// The form of a question, where it is one.
+    pub(crate) fn form(self, target: &Target, prompt: &Prompt) -> Option<Form> {
+        (self == Self::Images && prompt.has_pictures()).then(|| images::form(&target.facts, prompt))
     }
 
     /// The body of a question.
@@ -95,6 +121,7 @@ impl Spoken {
             Self::Messages => anthropic::body(facts, prompt),
             Self::Responses => responses::body(facts, prompt),
             Self::Gemini => gemini::body(facts, prompt),
+            Self::Images => images::body(facts, prompt),
         }
     }
 }
@@ -108,6 +135,8 @@ pub(crate) struct Prompt {
     pub(crate) shape: Option<Shape>,
     pub(crate) max_tokens: Option<u32>,
     pub(crate) temperature: Option<f64>,
+    /// Whether a picture is to be made.
+    pub(crate) draws: bool,
 }
 
 impl Prompt {
@@ -122,11 +151,26 @@ impl Prompt {
         said + tools + system + self.shape.as_ref().map_or(0, Shape::bytes)
     }
 
+    /// The pictures in it.
+    pub(crate) fn pictures(&self) -> impl Iterator<Item = &Picture> {
+        self.messages.iter().flat_map(|message| match message {
+            Message::User { pictures, .. } => &pictures[..],
+            Message::Assistant { .. } | Message::Results(_) => &[],
+        })
+    }
+
     /// Whether there are pictures in it.
     pub(crate) fn has_pictures(&self) -> bool {
-        self.messages
-            .iter()
-            .any(|message| matches!(message, Message::User { pictures, .. } if !pictures.is_empty()))
+        self.pictures().next().is_some()
+    }
+
+    /// What was said last to the model.
+    fn words(&self) -> &str {
+        let last = self.messages.iter().rev().find_map(|message| match message {
+            Message::User { text, .. } => Some(text.as_str()),
+            Message::Assistant { .. } | Message::Results(_) => None,
+        });
+        last.unwrap_or_default()
     }
 
     /// Whether it will be asked again with more at its end, so that a provider does well to keep it.
@@ -192,6 +236,8 @@ pub(crate) struct Draft {
     pub(crate) text: String,
     /// The tools that are called.
     pub(crate) calls: Vec<Called>,
+    /// The pictures that were made.
+    pub(crate) pictures: Vec<Picture>,
     /// What was used so far, as the provider says.
     pub(crate) tokens: Option<Tokens>,
     /// Which model says that it answers.
@@ -218,6 +264,9 @@ pub(crate) struct Called {
     id: String,
     place: u64,
 }
+
+/// The most pictures in one answer.
+const PICTURES_MAX: usize = 10;
 
 /// The most calls in one answer.
 const CALLS_MAX: usize = 128;
@@ -277,6 +326,25 @@ impl Draft {
         Ok(())
     }
 
+    /// Adds a picture that was made.
+    ///
+    /// # Errors
+    /// When it is none, or there are too many.
+    fn draw(&mut self, data: &str) -> Result<(), Fault> {
+        if self.pictures.len() >= PICTURES_MAX {
+            return Err(Fault::new(
+                Class::Request,
+                format!("makes more than {PICTURES_MAX} pictures at once"),
+            ));
+        }
+        let bytes = STANDARD.decode(data.trim_ascii()).ok();
+        let picture = bytes.and_then(|bytes| Picture::read(bytes.into()));
+        self.pictures.push(picture.ok_or_else(|| {
+            Fault::new(Class::StreamBroken, "sent a picture that is neither PNG, JPEG, GIF nor WebP")
+        })?);
+        Ok(())
+    }
+
     /// What has been written, bytes.
     pub(crate) fn written(&self) -> usize {
         self.text.len() + self.calls.iter().map(|call| call.name.len() + call.arguments.len()).sum::<usize>()
@@ -318,6 +386,7 @@ pub(crate) fn read_event(dialect: Spoken, event: &Event, draft: &mut Draft) -> R
         Spoken::Messages => anthropic::read_event(&body, draft),
         Spoken::Responses => responses::read_event(&body, draft),
         Spoken::Gemini => gemini::read_part(&body, draft),
+        Spoken::Images => images::read(&body, draft),
     }
 }
 
@@ -337,6 +406,7 @@ pub(crate) fn read_whole(dialect: Spoken, body: &[u8], draft: &mut Draft) -> Res
         Spoken::Chat => openai::read_chunk(&value, draft),
         Spoken::Messages => anthropic::read_message(&value, draft),
         Spoken::Responses => responses::read_response(&value, draft),
+        Spoken::Images => images::read(&value, draft),
         // Without `alt=sse` a stream is one list of the same objects.
         Spoken::Gemini => match value.as_array() {
             Some(list) => list.iter().try_for_each(|part| gemini::read_part(part, draft)),
@@ -369,7 +439,7 @@ mod tests {
     use crate::sse::Parser;
     use proptest::prelude::*;
 
-    const STREAMS: [(Spoken, &str); 9] = [
+    const STREAMS: [(Spoken, &str); 11] = [
         (Spoken::Chat, include_str!("tests/wire/openai_text.sse")),
         (Spoken::Chat, include_str!("tests/wire/openai_calls.sse")),
         (Spoken::Messages, include_str!("tests/wire/anthropic_calls.sse")),
@@ -379,6 +449,8 @@ mod tests {
         (Spoken::Responses, include_str!("tests/wire/responses_calls.sse")),
         (Spoken::Gemini, include_str!("tests/wire/gemini_text.sse")),
         (Spoken::Gemini, include_str!("tests/wire/gemini_calls.sse")),
+        (Spoken::Gemini, include_str!("tests/wire/gemini_picture.sse")),
+        (Spoken::Images, include_str!("tests/wire/images.sse")),
     ];
 
     fn read(dialect: Spoken, stream: &[u8]) -> Draft {

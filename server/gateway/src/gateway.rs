@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use domain::money::NanoUsd;
 use domain::stage::{PriceSource, Tokens};
 use ports::clock::Clock;
-use ports::models::{Answer, Choice, ModelError, Models, Question};
+use ports::models::{Answer, Choice, Drawing, Drawn, ModelError, Models, Question};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -308,6 +308,34 @@ impl Models for Gateway {
             Ok(Given { text, json, wants, target }) => {
                 let ranking = ranking.unwrap_or_default();
                 Ok(Answer { text, wants, target, ranking, json, calls })
+            }
+            Err(none) => {
+                let ranking = ranking.map(Box::new);
+                Err(ModelError { failure: none.failure, calls, ranking, retry: none.retry })
+            }
+        }
+    }
+
+    async fn draw(&self, drawing: Drawing, cancel: CancellationToken) -> Result<Drawn, ModelError> {
+        // Nobody watches it come.
+        let (nowhere, _) = mpsc::channel(1);
+        let mut course = Course { ledger: Ledger::default(), pieces: Pieces::new(nowhere), ranking: None };
+        let result = match self.targets(&drawing.choice) {
+            Err(none) => Err(none),
+            Ok(targets) => {
+                let work = Box::pin(self.asker.draw(&drawing, &targets, &mut course));
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => Err(NoAnswer::never(Class::Local.policy().code, "the drawing was cancelled")),
+                    result = work => result,
+                }
+            }
+        };
+        let Course { ledger, ranking, .. } = course;
+        let calls = ledger.into_calls();
+        match result {
+            Ok((pictures, target)) => {
+                Ok(Drawn { pictures, target, ranking: ranking.unwrap_or_default(), calls })
             }
             Err(none) => {
                 let ranking = ranking.map(Box::new);

@@ -6,7 +6,7 @@ use domain::stage::{ModelUsage, PriceSource, Tokens};
 use ports::till::Reservation;
 
 use crate::class::Class;
-use crate::dialect::Draft;
+use crate::dialect::{Draft, images};
 use crate::gateway::Target;
 use crate::price::{Prices, Used};
 
@@ -111,9 +111,16 @@ impl Drop for Ledger {
 impl Call {
     fn settle(self) -> Option<ModelUsage> {
         let written = self.draft.written();
-        let Draft { tokens, served, stop, done, .. } = self.draft;
-        let complete = stop.is_some() || done;
-        self.bill.settle(Said { used: tokens.map(Used::from), complete, written, served })
+        let Draft { tokens, served, stop, done, pictures, .. } = self.draft;
+        let pictures = pictures.len() as u64;
+        // Who makes pictures may say nothing of tokens. It matters where they are what is charged.
+        let unsaid = images::tokens_at_most(self.bill.prices.as_ref(), pictures);
+        let told = tokens.is_some() || unsaid == 0;
+        let guess = Tokens { input: estimate(self.bill.question_bytes), output: unsaid, ..Tokens::default() };
+        let tokens = tokens.or((pictures > 0).then_some(guess));
+        let used = tokens.map(|tokens| Used { images: pictures, ..tokens.into() });
+        let complete = (stop.is_some() || done) && told;
+        self.bill.settle(Said { used, complete, written, served })
     }
 }
 

@@ -5,11 +5,10 @@ use std::time::Duration;
 use domain::money::NanoUsd;
 use domain::route::{Ability, Candidate, Funds, Health, Ranking, Reason, Verdict, Wish};
 use domain::stage::Tokens;
-use ports::models::Question;
 use ports::till::Bound;
 use rand::RngExt;
 
-use crate::ask::Asker;
+use crate::ask::{Asker, Wanted};
 use crate::budget::{Paid, most_of};
 use crate::dialect::Prompt;
 use crate::gateway::Target;
@@ -30,18 +29,20 @@ impl Asker {
     /// known too, after the others.
     pub(crate) async fn rank(
         &self,
-        question: &Question,
-        targets: &[Option<Target>],
+        wanted: Wanted<'_>,
         prompt: &Prompt,
         paid: &Paid<'_>,
     ) -> (Ranking, Vec<Target>) {
-        let choice = &question.choice;
+        let Wanted { choice, targets } = wanted;
         let mut needs = choice.needs.clone();
         if !prompt.tools.is_empty() && !needs.contains(&Ability::Tools) {
             needs.push(Ability::Tools);
         }
         if prompt.has_pictures() && !needs.contains(&Ability::Vision) {
             needs.push(Ability::Vision);
+        }
+        if prompt.draws && !needs.contains(&Ability::ImageOut) {
+            needs.push(Ability::ImageOut);
         }
         let wish = Wish {
             route: choice.route,

@@ -1,6 +1,7 @@
 //! The gateway from outside, against providers on real sockets.
 
 mod budget;
+mod drawing;
 mod faults;
 mod formats;
 mod languages;

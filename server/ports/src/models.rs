@@ -34,6 +34,12 @@ pub trait Models: std::fmt::Debug + Send + Sync {
         cancel: CancellationToken,
     ) -> Result<Answer, ModelError>;
 
+    /// Has a picture made, of words and of other pictures. A provider may make more than one.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    async fn draw(&self, drawing: Drawing, cancel: CancellationToken) -> Result<Drawn, ModelError>;
+
     /// The names that a manifest may use.
     fn names(&self) -> Vec<String>;
 
@@ -62,6 +68,32 @@ pub struct Question {
     /// What it is paid from: before each call, retries and repairs too, what that may cost at most is
     /// set aside, and after it what it did cost is taken.
     pub till: Arc<dyn Till>,
+}
+
+/// A picture that is to be made.
+#[derive(Debug, Clone)]
+pub struct Drawing {
+    /// Which models may make it, and how one is chosen.
+    pub choice: Choice,
+    /// What it is to show, or what is to be different in it.
+    pub prompt: String,
+    /// What it is made from; empty is from nothing.
+    pub from: Vec<Picture>,
+    /// What it is paid from, as a question is.
+    pub till: Arc<dyn Till>,
+}
+
+/// Pictures that were made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drawn {
+    /// At least one.
+    pub pictures: Vec<Picture>,
+    /// Which of the targets made them.
+    pub target: String,
+    /// Why it was asked, and the others were not.
+    pub ranking: Ranking,
+    /// Every call that was made, failed ones too.
+    pub calls: Vec<ModelUsage>,
 }
 
 /// Which models may be asked, and how one is chosen.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::money::NanoUsd;
-use ports::models::{Answer, ModelError, Models, Question};
+use ports::models::{Answer, Drawing, Drawn, ModelError, Models, Question};
 use ports::store::Runs;
 use serde_json::json;
 use testkit::ScriptedModels;
@@ -35,6 +35,10 @@ impl Models for Pair {
             self.slow_is_asked.cancelled().await;
         }
         ScriptedModels::saying("well").with_names(&["slow", "quick"]).ask(question, pieces, cancel).await
+    }
+
+    async fn draw(&self, _: Drawing, _: CancellationToken) -> Result<Drawn, ModelError> {
+        unreachable!("neither of them draws")
     }
 
     fn names(&self) -> Vec<String> {

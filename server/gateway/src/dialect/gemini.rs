@@ -48,6 +48,9 @@ pub(crate) fn body(facts: &Facts, prompt: &Prompt) -> Value {
         generation["responseMimeType"] = "application/json".into();
         generation["responseJsonSchema"] = shape.schema.clone();
     }
+    if prompt.draws {
+        generation["responseModalities"] = json!(["TEXT", "IMAGE"]);
+    }
     if generation.as_object().is_some_and(|fields| !fields.is_empty()) {
         body["generationConfig"] = generation;
     }
@@ -121,7 +124,11 @@ pub(crate) fn read_part(body: &Value, draft: &mut Draft) -> Result<(), Fault> {
     for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
         if let Some(call) = part.get("functionCall") {
             read_call(call, part, draft)?;
-        } else if part["thought"] != true {
+        } else if part["thought"] == true {
+            // What it thinks of is not what it says, words and sketches alike.
+        } else if let Some(data) = part["inlineData"]["data"].as_str() {
+            draft.draw(data)?;
+        } else {
             draft.add(part["text"].as_str().unwrap_or_default())?;
         }
     }

@@ -17,7 +17,11 @@ use crate::provider::Provider;
 /// The body of a question.
 pub(crate) fn body(provider: &Provider, facts: &Facts, prompt: &Prompt) -> Value {
     let mut body = json!({ "model": facts.id, "messages": messages(facts, prompt), "stream": true });
-    if provider.stream_usage == StreamUsage::Asked {
+    if prompt.draws {
+        // As OpenRouter has it, and who does as it does. Nobody watches a picture come.
+        body["modalities"] = json!(["image", "text"]);
+        body["stream"] = false.into();
+    } else if provider.stream_usage == StreamUsage::Asked {
         body["stream_options"] = json!({ "include_usage": true });
     }
     if let Some(limit) = prompt.max_tokens {
@@ -118,6 +122,10 @@ pub(crate) fn read_chunk(chunk: &Value, draft: &mut Draft) -> Result<(), Fault> 
     if let Some(delta) = choice.get("delta").or_else(|| choice.get("message")) {
         if let Some(text) = delta.get("content").and_then(Value::as_str) {
             draft.add(text)?;
+        }
+        for picture in delta.get("images").and_then(Value::as_array).into_iter().flatten() {
+            let url = picture.pointer("/image_url/url").and_then(Value::as_str).unwrap_or_default();
+            draft.draw(url.split_once(";base64,").map_or("", |(_, data)| data))?;
         }
         for piece in delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
             read_call(piece, draft)?;

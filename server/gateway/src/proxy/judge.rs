@@ -12,14 +12,11 @@ use super::route::{Call, Kind};
 use super::{form, tools};
 use crate::budget::{Most, tokens_at_most};
 use crate::config::{Dialect, LimitField, StreamUsage};
-use crate::dialect::tokens_of_pictures;
+use crate::dialect::{images, tokens_of_pictures};
 use crate::gateway::Target;
 
 /// The longest answer of a program that sets no limit, where money is limited, tokens.
 const UNSAID_MAX: u64 = 32_000;
-
-/// Tokens of one picture that is made, at most.
-const PICTURE: u64 = 16_384;
 
 /// Answers or pictures of one call at most.
 const ANSWERS_MAX: u64 = 128;
@@ -143,8 +140,7 @@ impl Asked {
     /// Pictures that it asks for, as they are charged at this target.
     pub(super) fn pictures(&self, target: &Target) -> Pictures {
         let count = self.most.pictures;
-        let has_price = target.prices().is_some_and(|prices| prices.image.is_some());
-        Pictures { count, tokens: if has_price { 0 } else { PICTURE.saturating_mul(count) } }
+        Pictures { count, tokens: images::tokens_at_most(target.prices().as_ref(), count) }
     }
 
     /// What it may use at most, at this target.

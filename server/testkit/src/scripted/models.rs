@@ -6,8 +6,9 @@ use domain::route::Ranking;
 use domain::run::Failure;
 use domain::stage::{ModelUsage, Tokens};
 use ports::Retry;
-use ports::models::{Answer, ModelError, Models, Question, ToolCall};
-use ports::till::Declined;
+use ports::models::{Answer, Choice, Drawing, Drawn, ModelError, Models, Question, ToolCall};
+use ports::picture::Picture;
+use ports::till::{Declined, Till};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,7 @@ type Script = dyn Fn(&Question) -> Result<Answer, ModelError> + Send + Sync;
 pub struct ScriptedModels {
     script: Box<Script>,
     asked: Asked<Question>,
+    drawn: Asked<Drawing>,
     names: Vec<String>,
 }
 
@@ -27,7 +29,7 @@ impl ScriptedModels {
     /// Models that answer as `script` says.
     pub fn new(script: impl Fn(&Question) -> Result<Answer, ModelError> + Send + Sync + 'static) -> Self {
         let names = ["claude-opus", "gemini-pro", "gpt-4", "gpt-5", "local"].map(str::to_owned).to_vec();
-        Self { script: Box::new(script), asked: Asked::nothing(), names }
+        Self { script: Box::new(script), asked: Asked::nothing(), drawn: Asked::nothing(), names }
     }
 
     /// Models that always answer `text`.
@@ -81,7 +83,11 @@ impl ScriptedModels {
 
     /// What one call uses: ten tokens in, five out, a tenth of a cent.
     pub fn usage(question: &Question) -> ModelUsage {
-        let requested = question.choice.targets.first().cloned().unwrap_or_default();
+        Self::used(&question.choice)
+    }
+
+    fn used(choice: &Choice) -> ModelUsage {
+        let requested = choice.targets.first().cloned().unwrap_or_default();
         ModelUsage {
             served: requested.clone(),
             requested,
@@ -91,6 +97,22 @@ impl ScriptedModels {
             attempt: 1,
             ..ModelUsage::default()
         }
+    }
+
+    async fn pay(till: &dyn Till, call: &mut ModelUsage) -> Result<(), ModelError> {
+        match till.reserve(&super::intended(call)).await {
+            Ok(reservation) => reservation.settle(call),
+            Err(Declined::Exhausted { code, message }) => {
+                return Err(Self::failure(code, &message, Retry::Never));
+            }
+            Err(declined) => panic!("what is scripted has a price, and its store answers: {declined:?}"),
+        }
+        Ok(())
+    }
+
+    /// The pictures that were asked for, in order.
+    pub fn drawings(&self) -> Vec<Drawing> {
+        self.drawn.all()
     }
 
     /// The questions that were asked, in order.
@@ -123,18 +145,34 @@ impl Models for ScriptedModels {
             Err(error) => &mut error.calls,
         };
         for call in calls {
-            match question.till.reserve(&super::intended(call)).await {
-                Ok(reservation) => reservation.settle(call),
-                Err(Declined::Exhausted { code, message }) => {
-                    return Err(Self::failure(code, &message, Retry::Never));
-                }
-                Err(declined) => panic!("what is scripted has a price, and its store answers: {declined:?}"),
-            }
+            Self::pay(&*question.till, call).await?;
         }
         let answer = result?;
         // A receiver that is slow or gone does not matter.
         let _ = pieces.try_send(answer.text.clone());
         Ok(answer)
+    }
+
+    /// Draws a PNG in which the words stand, for a tenth of a cent; another one where the words begin with
+    /// `two`. What says `nothing` is refused.
+    async fn draw(&self, drawing: Drawing, cancel: CancellationToken) -> Result<Drawn, ModelError> {
+        self.drawn.note(&drawing);
+        if cancel.is_cancelled() {
+            return Err(Self::failure("cancelled", "the call was cancelled", Retry::Never));
+        }
+        if drawing.prompt == "nothing" {
+            return Err(Self::failure("model_refused", "it refused", Retry::Never));
+        }
+        let mut usage = Self::used(&drawing.choice);
+        Self::pay(&*drawing.till, &mut usage).await?;
+        let png = [b"\x89PNG\r\n\x1a\n", drawing.prompt.as_bytes()].concat();
+        let count = if drawing.prompt.starts_with("two") { 2 } else { 1 };
+        Ok(Drawn {
+            pictures: vec![Picture::read(png.into()).expect("because it begins as one"); count],
+            target: usage.requested.clone(),
+            ranking: Ranking::default(),
+            calls: vec![usage],
+        })
     }
 
     fn names(&self) -> Vec<String> {
