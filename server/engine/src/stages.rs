@@ -9,6 +9,7 @@ mod excerpt;
 mod foreach;
 mod http;
 mod hybrid;
+mod image;
 mod jail;
 mod prompt;
 mod rules;
@@ -133,7 +134,8 @@ pub(crate) async fn run(at: &At<'_>) -> Ended {
         StageKind::Foreach(stage) => foreach::run(stage, at).await,
         StageKind::Agent(stage) if is_program(&stage.task.agent, at) => agent::run(stage, at).await.into(),
         StageKind::Agent(stage) => worker::run(stage, at).await.into(),
-        StageKind::Image(_) | StageKind::Approval(_) => unsupported(&at.stage.kind).into(),
+        StageKind::Image(stage) => image::run(stage, at).await.into(),
+        StageKind::Approval(_) => unsupported(&at.stage.kind).into(),
     }
 }
 

@@ -9,6 +9,7 @@ mod debounce;
 mod effects;
 mod endings;
 mod groups;
+mod images;
 mod money;
 mod side_by_side;
 mod worker;

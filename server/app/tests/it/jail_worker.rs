@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use crate::house::House;
 use crate::jail_stages::{Ended, book, ended, log};
-use crate::upstream::{Dialect, Step, Upstream};
+use crate::upstream::{Dialect, PICTURE, Step, Upstream};
 
 const BROKEN: &str = "def add(a, b):\n    return a - b\n";
 const TEST: &str = "python3 -B -c 'import calc; assert calc.add(2, 3) == 5' && echo the test passed\n";
@@ -21,6 +21,11 @@ fn works(stages: &str, script: Vec<Step>) -> (House, Ended, Upstream) {
         key = {{ file = "/dev/null" }}
         [models.providers.openai]
         base_url = "{at}/v1"
+        key = {{ file = "/dev/null" }}
+        also = {{ openai-responses = "{at}/v1", openai-images = "{at}/v1" }}
+        [models.providers.google]
+        dialect = "gemini"
+        base_url = "{at}/v1beta"
         key = {{ file = "/dev/null" }}
         "#
     ));
@@ -90,6 +95,48 @@ fn mends(model: &str, dialect: Dialect) {
 #[test]
 fn a_model_mends_a_program_by_chat() {
     mends("gpt-5", Dialect::Chat);
+}
+
+#[test]
+fn a_model_mends_a_program_by_responses() {
+    mends("gpt-5-pro", Dialect::Responses);
+}
+
+#[test]
+fn a_model_mends_a_program_by_gemini() {
+    mends("gemini-pro", Dialect::Gemini);
+}
+
+/// A picture is made, looked at by a script and by a model, and made into another one.
+#[test]
+fn a_picture_becomes_a_file_of_the_workspace() {
+    let stages = "
+  stages:
+    - { name: Draw it, type: image, agent: gpt-image-2, prompt_template: A dot., output: dot }
+    - { name: Show, script: 'tail -c 3 images/Draw-it.png', output: shown }
+    - { name: Look, agent: gpt-5, input: What is it?, attachments: [app/test.sh, \"${dot}\"], output: seen }
+    - { name: Change, type: image, agent: gpt-image-2, input: Make it blue., attachments: [\"${dot}\"] }
+";
+    let (house, ended, upstream) = works(stages, vec![]);
+    let (log, asked) = (log(&house, ended.id()), upstream.asked());
+    assert_eq!(ended.run["run"]["status"], "succeeded", "{ended:#?}\n{log}\n{asked:#?}");
+    assert_eq!(
+        (ended.output("Draw it"), ended.output("Show")),
+        (&json!("images/Draw-it.png"), &json!("dot"))
+    );
+    assert_eq!((ended.output("Look"), ended.output("Change")), (&json!("ok"), &json!("images/Change.png")));
+    let [draw, look, change] = &asked[..] else { panic!("{asked:#?}") };
+    assert!(
+        draw.text.starts_with("POST /v1/images/generations ") && draw.text.contains("A dot."),
+        "{draw:?}"
+    );
+    let shown =
+        [&format!("data:image/png;base64,{PICTURE}"), &format!("<file path=\"app/test.sh\">\n{TEST}</file>")];
+    assert!(shown.iter().all(|part| look.text.contains(*part)), "{look:?}");
+    let parts =
+        ["POST /v1/images/edits ", "Make it blue.", "filename=\"1.png\"\r\nContent-Type: image/png\r\n\r\n"];
+    assert!(parts.iter().all(|part| change.text.contains(part)), "{change:?}");
+    assert_eq!(ended.stage("Draw it")["calls"][0]["output_tokens"], 1056, "{ended:#?}");
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub(crate) enum Dialect {
     Responses,
     Chat,
     Gemini,
+    /// Pictures, as OpenAI makes them.
+    Images,
 }
 
 /// A question.
@@ -113,13 +115,16 @@ fn serve(connection: &TcpStream, state: &Mutex<State>, watch: &Watch) -> std::io
             ("/v1/responses", Dialect::Responses),
             ("/v1/chat/completions", Dialect::Chat),
             (":streamGenerateContent", Dialect::Gemini),
+            ("/v1/images/", Dialect::Images),
         ];
         let dialect = dialect.into_iter().find(|(part, _)| path.contains(part)).map(|(_, dialect)| dialect);
         let Some(dialect) = dialect else {
             write!(writer, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")?;
             continue;
         };
-        let json: Json = serde_json::from_slice(&body).unwrap();
+        // A picture from other pictures is asked for by a form.
+        let json: Json = serde_json::from_slice(&body)
+            .unwrap_or_else(|_| Json::from(String::from_utf8_lossy(&body).into_owned()));
         let has_tools = json["tools"].as_array().is_some_and(|tools| !tools.is_empty());
         let asked = Asked { dialect, has_tools, text: format!("{head}{}", strings(&json)) };
         watch(&asked);
@@ -130,7 +135,8 @@ fn serve(connection: &TcpStream, state: &Mutex<State>, watch: &Watch) -> std::io
         let breaks = state.breaks;
         drop(state);
         let answer = answer(dialect, &step.unwrap_or_else(|| Step::Says("ok".to_owned())), number);
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
+        let kind = if dialect == Dialect::Images { "application/json" } else { "text/event-stream" };
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n");
         if breaks {
             let begun = answer.split_inclusive("\n\n").next().unwrap_or_default();
             return write!(writer, "{head}content-length: {}\r\n\r\n{begun}", answer.len());
@@ -174,6 +180,7 @@ fn answer(dialect: Dialect, step: &Step, number: usize) -> String {
         Dialect::Responses => responses(step, number),
         Dialect::Chat => chat(step, number),
         Dialect::Gemini => gemini(step),
+        Dialect::Images => picture(),
     }
 }
 
@@ -182,6 +189,14 @@ fn event(data: &Json) -> String {
         Some(name) => format!("event: {name}\ndata: {data}\n\n"),
         None => format!("data: {data}\n\n"),
     }
+}
+
+/// A picture of one dot, which nobody looks at but for its first bytes.
+pub(crate) const PICTURE: &str = "iVBORw0KGgpkb3Q=";
+
+fn picture() -> String {
+    let usage = json!({ "input_tokens": 10, "output_tokens": 1056, "total_tokens": 1066 });
+    json!({ "created": 1, "data": [{ "b64_json": PICTURE }], "usage": usage }).to_string()
 }
 
 fn anthropic(step: &Step, number: usize) -> String {

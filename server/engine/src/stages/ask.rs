@@ -93,7 +93,8 @@ pub(super) fn alias(name: &str, at: &At<'_>) -> Option<Vec<String>> {
     at.run.manifest.models.get(name).map(|alias| alias.targets.clone())
 }
 
-fn usage(calls: Vec<ModelUsage>, ranking: Option<Ranking>) -> StageUsage {
+/// What calls of models used.
+pub(super) fn usage(calls: Vec<ModelUsage>, ranking: Option<Ranking>) -> StageUsage {
     StageUsage { calls, rankings: ranking.into_iter().collect(), ..StageUsage::default() }
 }
 

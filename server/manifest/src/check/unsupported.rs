@@ -37,9 +37,10 @@ impl Check<'_> {
 /// What of a stage this version cannot run.
 fn not_yet(kind: &StageKind) -> Option<String> {
     match kind {
-        StageKind::Image(_) | StageKind::Approval(_) => Some(format!("`{}` stages", kind.as_str())),
+        StageKind::Approval(_) => Some(format!("`{}` stages", kind.as_str())),
         StageKind::Foreach(stage) if stage.parallel => Some("`parallel` stages".to_owned()),
         StageKind::Agent(_)
+        | StageKind::Image(_)
         | StageKind::Prompt(_)
         | StageKind::Script(_)
         | StageKind::Hybrid(_)
