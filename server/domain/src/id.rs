@@ -93,6 +93,8 @@ ids! {
     CommentId = "cmt_";
     /// A check kept by the built-in host.
     CheckId = "chk_";
+    /// One writing of a memo.
+    MemoWriteId = "mem_";
     /// A person or a program that signs in.
     AccountId = "acc_";
     /// An API token.

@@ -24,6 +24,7 @@ pub mod event;
 pub mod trigger;
 
 pub mod limits;
+pub mod memo;
 pub mod run;
 pub mod stage;
 pub mod value;

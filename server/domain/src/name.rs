@@ -96,6 +96,8 @@ names! {
     Digest, "a digest", is_object_id, "write all 40 lower-case hexadecimal digits";
     /// The name of a secret, and of the variable that carries it.
     SecretName, "a secret name", is_variable, "use letters, digits and `_`, at most 128, not beginning with a digit";
+    /// The name of something that a daemon keeps from run to run: of a variable, or the key of a session.
+    MemoName, "a name", is_memo, "use 1 to 200 bytes without control characters";
 }
 
 fn is_account(text: &str) -> bool {
@@ -123,6 +125,10 @@ fn is_variable(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !text.starts_with(|c: char| c.is_ascii_digit())
+}
+
+fn is_memo(text: &str) -> bool {
+    (1..=200).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 fn is_object_id(text: &str) -> bool {

@@ -23,6 +23,7 @@ pub mod web;
 pub mod forge;
 pub mod objects;
 pub mod secrets;
+pub mod vault;
 
 /// Whether trying again may help; decided where the failure is seen, not where it is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,3 +2,4 @@
 
 pub mod objects;
 pub mod store;
+pub mod vault;

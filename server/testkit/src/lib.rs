@@ -17,6 +17,9 @@ pub use memory::MemoryStore;
 mod memory_objects;
 pub use memory_objects::MemoryObjects;
 
+mod memory_vault;
+pub use memory_vault::MemoryVault;
+
 mod scripted;
 pub use scripted::{ScriptedAgents, ScriptedModels, ScriptedProxy, ScriptedSandbox, ScriptedWeb};
 

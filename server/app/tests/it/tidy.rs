@@ -21,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sandbox", &["domain", "ports"]),
     ("store-sqlite", &["domain", "ports"]),
     ("objects", &["domain", "ports"]),
+    ("vault", &["domain", "ports"]),
     ("forge-hosted", &["domain", "ports", "git"]),
     ("web", &["domain", "ports", "manifest", "engine", "gateway"]),
     ("testkit", &["domain", "ports"]),
