@@ -10,6 +10,7 @@ pub mod discussions;
 pub mod events;
 pub mod ledger;
 pub mod logs;
+pub mod memos;
 pub mod outbox;
 pub mod repositories;
 pub mod runs;
@@ -22,13 +23,25 @@ pub use discussions::Discussions;
 pub use events::Events;
 pub use ledger::Ledger;
 pub use logs::Logs;
+pub use memos::Memos;
 pub use outbox::Outbox;
 pub use repositories::Repositories;
 pub use runs::Runs;
 
 /// The whole store.
 pub trait Store:
-    Repositories + Events + Runs + Logs + Ledger + Outbox + Discussions + Accounts + std::fmt::Debug + Send + Sync
+    Repositories
+    + Events
+    + Runs
+    + Logs
+    + Ledger
+    + Memos
+    + Outbox
+    + Discussions
+    + Accounts
+    + std::fmt::Debug
+    + Send
+    + Sync
 {
     /// Counts up whenever something of a topic may have changed. A hint: it may come early, and with
     /// several servers it may stay away, so that waiters also look by themselves now and then.

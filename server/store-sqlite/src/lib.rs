@@ -24,6 +24,7 @@ mod events;
 
 mod ledger;
 mod logs;
+mod memos;
 mod queue;
 mod runs;
 

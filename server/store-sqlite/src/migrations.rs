@@ -29,6 +29,7 @@ pub(crate) const STEPS: &[(i64, &str, &str)] = steps![
     9 "0009_insisted",
     10 "0010_invalid",
     11 "0011_ledger",
+    12 "0012_memos",
 ];
 
 /// The number of the last step that this program knows.

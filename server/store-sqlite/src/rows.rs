@@ -7,6 +7,7 @@ use std::time::Duration;
 use domain::access::{Account, Role, Token};
 use domain::effect::Effect;
 use domain::event::Event;
+use domain::memo::{Memo, MemoKey, MemoOwner, Sealed};
 use domain::money::NanoUsd;
 use domain::proposal::{Check, Comment, Proposal};
 use domain::repository::{BranchHead, Repository, Sync};
@@ -102,6 +103,25 @@ pub(crate) fn word(value: &impl Serialize) -> Result<String, StoreError> {
         serde_json::Value::String(word) => Ok(word),
         other => Err(StoreError::Conflict(format!("{other} is not a word"))),
     }
+}
+
+/// A memo.
+pub(crate) fn memo(row: &SqliteRow) -> Result<Memo, StoreError> {
+    let columns = Columns(row);
+    let owner = MemoOwner {
+        repository: columns.parsed("repository")?,
+        daemon: columns.parsed("daemon")?,
+        branch: columns.parsed("branch")?,
+    };
+    Ok(Memo {
+        key: MemoKey { owner, kind: columns.parsed("kind")?, name: columns.parsed("name")? },
+        written: columns.parsed("written")?,
+        version: columns.number("version")?,
+        sealed: Sealed { key: columns.text("sealed_by")?, bytes: columns.raw("sealed")? },
+        size: columns.number("size")?,
+        by: columns.json("author")?,
+        at: columns.time("written_at")?,
+    })
 }
 
 /// Each row of an answer.

@@ -271,12 +271,12 @@ fn asked_at(row: &SqliteRow) -> Result<Option<Timestamp>, StoreError> {
 
 /// Adds a stage to the journal and its cost to the run, whose row says what it cost so far, unless it is
 /// there already.
-async fn journal(
+pub(crate) async fn journal(
     connection: &mut SqliteConnection,
     run: RunId,
     record: &StageRecord,
     row: &SqliteRow,
-) -> Result<(), StoreError> {
+) -> Result<Added, StoreError> {
     let added = sqlx::query(
         "INSERT INTO stages (run, ordinal, path, status, record, ended_at)
          SELECT $1, COALESCE(MAX(ordinal), 0) + 1, $2, $3, $4, $5 FROM stages WHERE run = $1
@@ -291,8 +291,11 @@ async fn journal(
     .await
     .map_err(failed)?;
     let more = record.usage.cost();
-    if added.rows_affected() == 0 || more.nanos() == 0 {
-        return Ok(());
+    if added.rows_affected() == 0 {
+        return Ok(Added::Known);
+    }
+    if more.nanos() == 0 {
+        return Ok(Added::New);
     }
     // Added here, where sums saturate: SQLite would turn one that overflows into a float.
     let cost = NanoUsd::from_nanos(row.try_get("cost").map_err(failed)?).plus(more);
@@ -302,7 +305,16 @@ async fn journal(
         .execute(connection)
         .await
         .map_err(failed)?;
-    Ok(())
+    Ok(Added::New)
+}
+
+/// Whether a stage is new to the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// It was added.
+    New,
+    /// It was there.
+    Known,
 }
 
 /// Queues the runs that a run's stages call. Meanwhile the parent still counts as running, so that a

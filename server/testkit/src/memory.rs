@@ -8,6 +8,7 @@ mod discussions;
 mod events;
 mod ledger;
 mod logs;
+mod memos;
 mod outbox;
 mod repositories;
 mod runs;
@@ -20,6 +21,7 @@ use domain::budget::{Alert, Budget};
 use domain::id::{
     AccountId, CallId, CommentId, DeliveryId, EventId, RepositoryId, RevisionId, RunId, TokenId,
 };
+use domain::memo::{Memo, MemoKey};
 use domain::name::{Branch, Commit, DaemonId};
 use domain::proposal::{Check, Comment, Proposal};
 use domain::repository::{BranchHead, Repository};
@@ -54,6 +56,7 @@ struct State {
     proposals: Vec<Proposal>,
     comments: BTreeMap<CommentId, Comment>,
     checks: BTreeMap<(RepositoryId, Commit, String), Check>,
+    memos: BTreeMap<MemoKey, Memo>,
     accounts: BTreeMap<AccountId, Account>,
     tokens: BTreeMap<TokenId, Token>,
 }

@@ -4,7 +4,7 @@
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::store::Durable;
-use crate::{SqliteStore, events, ledger, logs, outbox, queue, revisions, runs};
+use crate::{SqliteStore, events, ledger, logs, memos, outbox, queue, revisions, runs};
 
 /// The steps of a statement (<https://sqlite.org/eqp.html>).
 async fn steps(sql: &str) -> Vec<String> {
@@ -45,6 +45,11 @@ async fn what_runs_all_the_time_goes_by_an_index() {
         revisions::SCHEDULED,
         revisions::ANY_INVALID,
         logs::READ,
+        memos::GET,
+        memos::LIST,
+        memos::OTHERS,
+        memos::FORGET,
+        memos::EXPIRE,
     ] {
         check(sql).await;
     }

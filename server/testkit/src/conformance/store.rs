@@ -7,6 +7,7 @@ pub mod events;
 pub mod groups;
 pub mod ledger;
 pub mod logs;
+pub mod memos;
 pub mod outbox;
 pub mod queue;
 pub mod repositories;
@@ -172,6 +173,18 @@ macro_rules! store_behaviours {
                 lines_are_numbered_on,
                 lines_are_read_in_parts,
                 numbers_are_never_used_twice;
+            memos:
+                a_memo_comes_back_as_it_was,
+                a_memo_is_written_by_who_knows_it,
+                a_memo_that_was_removed_is_another_one,
+                a_memo_is_written_by_one_of_many,
+                every_branch_has_memos_of_its_own,
+                variables_are_bounded,
+                the_session_written_longest_ago_is_forgotten,
+                sessions_expire_and_variables_do_not,
+                a_stage_and_its_memos_are_one,
+                a_late_worker_writes_no_memo,
+                a_stage_that_is_known_writes_nothing_again;
             outbox:
                 effects_come_with_the_end_of_their_run,
                 an_end_is_all_or_nothing,
@@ -243,6 +256,7 @@ mod tests {
             ("calls", include_str!("store/calls.rs")),
             ("ledger", include_str!("store/ledger.rs")),
             ("logs", include_str!("store/logs.rs")),
+            ("memos", include_str!("store/memos.rs")),
             ("outbox", include_str!("store/outbox.rs")),
             ("discussions", include_str!("store/discussions.rs")),
             ("accounts", include_str!("store/accounts.rs")),

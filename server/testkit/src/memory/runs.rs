@@ -39,11 +39,15 @@ impl Entry {
     }
 
     /// Adds a stage, and its cost, unless it is there.
-    fn record(&mut self, record: &StageRecord) {
-        if self.journal.iter().all(|known| known.path != record.path) {
+    pub(super) fn record(&mut self, record: &StageRecord) {
+        if !self.has(record) {
             self.run.cost = self.run.cost.plus(record.usage.cost());
             self.journal.push(record.clone());
         }
+    }
+
+    pub(super) fn has(&self, record: &StageRecord) -> bool {
+        self.journal.iter().any(|known| known.path == record.path)
     }
 
     /// Counts the attempt that is under way, if one is.
