@@ -11,6 +11,7 @@ mod resources;
 pub(crate) mod schema;
 mod spellbook;
 mod stages;
+mod state;
 mod triggers;
 mod unsupported;
 
@@ -128,7 +129,15 @@ fn manifest(source: &DaemonSource<'_>, rules: &Rules<'_>, report: &mut Report) -
     let file = raw::daemon::File::read(&node, root, &mut reader)?;
     let daemon = file.daemon.get()?;
     let secrets = head::secrets(daemon);
-    let mut check = Check { source, rules, reader, secrets, used_secrets: BTreeSet::new() };
+    let mut check = Check {
+        source,
+        rules,
+        reader,
+        secrets,
+        used_secrets: BTreeSet::new(),
+        state: BTreeSet::new(),
+        read_state: BTreeSet::new(),
+    };
     head::daemon(&mut check, daemon)
 }
 
@@ -201,6 +210,10 @@ struct Check<'c> {
     secrets: BTreeSet<SecretName>,
     /// Those that something uses.
     used_secrets: BTreeSet<SecretName>,
+    /// The variables that the daemon declares.
+    state: BTreeSet<String>,
+    /// Those that the stage which is looked at, or `outcomes`, read.
+    read_state: BTreeSet<String>,
 }
 
 /// Where a template or condition stands.

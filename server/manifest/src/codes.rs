@@ -101,7 +101,7 @@ codes! {
         "Inputs, outputs and stages are found by name, so a name is used once. Two stages may have the same output if each has an `if`.",
         "inputs:\n  - { name: depth }\n  - { name: depth }\n";
     RESERVED_NAME = "SB0207", "reserved name",
-        "`event`, `inputs`, `stages`, `workspace`, `secrets`, `run`, `repository` and `item` have a meaning in expressions and cannot be inputs or outputs.",
+        "`event`, `inputs`, `stages`, `state`, `workspace`, `secrets`, `run`, `repository` and `item` have a meaning in expressions and cannot be inputs or outputs.",
         "inputs:\n  - { name: event }\n";
     BAD_OPTIONS = "SB0208", "options and type do not fit",
         "An input of the type `enum` has at least one option, and no other type has any.",
@@ -208,6 +208,16 @@ codes! {
     CALL_INPUTS = "SB0515", "inputs that the called daemon does not take",
         "The called daemon has no input of this name, or one that it needs is not given. The stage fails when it runs.",
         "uses: ./summarize\ninputs: { dept: quick }\n";
+
+    UNKNOWN_VARIABLE = "SB0516", "unknown variable",
+        "`${state.NAME}` and `set` name a variable that the daemon declares in `state`, with what it is at first.",
+        "state: { counter: 0 }\nstages:\n  - { name: Count, type: script, script: ./count, output: next, set: { countr: \"${next}\" } }\n";
+    STATE_BOUNDS = "SB0517", "too many variables, or too large",
+        "A daemon has at most 64 variables, and each holds at most 256 KiB, 1 MiB together. What is larger belongs into a file of the repository.",
+        "";
+    NO_SESSION = "SB0518", "conversation that is not kept",
+        "A model's conversation can be kept under a `session`. A coding agent keeps its own in its home, which is forgotten with its sandbox, so that the key has no effect.",
+        "- { name: Fix, agent: codex, input: Fix it., session: fixes }\n";
 
     // Files.
     NO_SUCH_FILE = "SB0601", "no such file",

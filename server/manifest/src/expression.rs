@@ -114,6 +114,12 @@ pub trait Scope {
     /// expression or template, whatever the expression does with it.
     fn lookup(&self, name: &str) -> Option<Value>;
 
+    /// The value of a key right below a name, where the keys of that name each have a taint of their own;
+    /// `None` where the name as a whole is as tainted as everything in it.
+    fn member(&self, _name: &str, _key: &str) -> Option<Value> {
+        None
+    }
+
     /// How the run has gone so far.
     fn status(&self) -> RunSoFar;
 
@@ -193,9 +199,7 @@ impl Expression {
     /// # Errors
     /// When a name is unknown, values do not fit together, or the bounds are exceeded.
     pub fn evaluate(&self, scope: &dyn Scope) -> Result<Value, EvaluationError> {
-        let references = self.references();
-        let roots = Roots::read(references.iter().map(|reference| reference.root), scope);
-        self.evaluate_with(&roots, &Fuel::full())
+        self.evaluate_with(&Roots::read(&self.references(), scope), &Fuel::full())
     }
 
     /// Whether it holds: the truth of its value.

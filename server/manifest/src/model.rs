@@ -35,6 +35,8 @@ pub struct Manifest {
     pub price: Price,
     /// What a run may be given.
     pub inputs: Vec<Input>,
+    /// Its variables, which it keeps from run to run, with what each is before it was ever set.
+    pub state: BTreeMap<String, Json>,
     /// When it wants to run.
     pub triggers: Vec<Trigger>,
     /// What it may touch.
@@ -51,6 +53,8 @@ pub struct Manifest {
     pub on_failure: Vec<Stage>,
     /// What the server may do with the result.
     pub outcomes: Vec<OutcomeSpec>,
+    /// The variables that `outcomes` read.
+    pub outcomes_read: BTreeSet<String>,
 }
 
 impl Manifest {
@@ -177,6 +181,10 @@ pub struct Stage {
     pub condition: Option<Expression>,
     /// The name under which later stages know what it made.
     pub output: Option<String>,
+    /// The variables of the daemon that it sets once it has succeeded.
+    pub set: BTreeMap<String, JsonTemplate>,
+    /// The variables that it reads; not those that only stages inside it read.
+    pub reads: BTreeSet<String>,
     /// Its own time limit, below the run's.
     pub timeout: Option<Duration>,
     /// How often it is tried again.

@@ -29,6 +29,7 @@ pub(super) fn secrets(daemon: &Daemon) -> BTreeSet<SecretName> {
 /// The daemon; `None` when something without which there is none could not be read.
 pub(super) fn daemon(check: &mut Check<'_>, daemon: &Daemon) -> Option<Manifest> {
     let inputs = check.inputs(&daemon.inputs);
+    let state = check.variables(&daemon.state);
     let names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
     let early = Visible::new(&names, Moment::Before);
     let triggers = check.triggers(&daemon.on, &early);
@@ -60,6 +61,7 @@ pub(super) fn daemon(check: &mut Check<'_>, daemon: &Daemon) -> Option<Manifest>
         license,
         price,
         inputs,
+        state,
         triggers,
         permissions,
         limits,
@@ -68,6 +70,7 @@ pub(super) fn daemon(check: &mut Check<'_>, daemon: &Daemon) -> Option<Manifest>
         stages: body.stages,
         on_failure: body.on_failure,
         outcomes: body.outcomes,
+        outcomes_read: body.outcomes_read,
     })
 }
 

@@ -11,8 +11,8 @@ use crate::read::Slot;
 use crate::suggest::{did_you_mean, quoted};
 
 /// The names that mean something in every expression.
-pub(super) const ROOTS: [&str; 8] =
-    ["event", "inputs", "stages", "workspace", "secrets", "run", "repository", "item"];
+pub(super) const ROOTS: [&str; 9] =
+    ["event", "inputs", "stages", "state", "workspace", "secrets", "run", "repository", "item"];
 /// Those that are known before a run begins.
 const EARLY_ROOTS: [&str; 3] = ["event", "inputs", "repository"];
 
@@ -131,6 +131,7 @@ impl Check<'_> {
             "inputs" => input_fault(reference, visible, near),
             root if visible.moment == Moment::Before && !visible.is_input(root) => early_fault(root),
             "stages" => stage_fault(reference, visible, near),
+            "state" => self.variable_fault(reference),
             "item" if visible.items.is_empty() && !reference.guarded => {
                 Some(Problem::warning(&codes::UNKNOWN_VALUE, "there is no `item` outside `foreach`"))
             }

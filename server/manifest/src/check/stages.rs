@@ -1,6 +1,6 @@
 //! `stages`, `on_failure`: each stage by its type, with the names that it can see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Check;
@@ -31,6 +31,7 @@ pub(super) struct Body {
     pub(super) stages: Vec<Stage>,
     pub(super) on_failure: Vec<Stage>,
     pub(super) outcomes: Vec<OutcomeSpec>,
+    pub(super) outcomes_read: BTreeSet<String>,
 }
 
 /// What holds for all stages.
@@ -58,8 +59,10 @@ impl Check<'_> {
         add_all(&mut visible, rescue);
         let write = daemon.permissions.get().and_then(|permissions| permissions.contents.get());
         let write = write.map(|contents| *contents == crate::raw::daemon::Contents::Write);
+        self.read_state.clear();
         let outcomes = self.outcomes(&daemon.outcomes, &visible, write);
-        Body { stages, on_failure, outcomes }
+        let outcomes_read = std::mem::take(&mut self.read_state);
+        Body { stages, on_failure, outcomes, outcomes_read }
     }
 
     fn count_stages(
@@ -141,12 +144,27 @@ impl Check<'_> {
         visible: &Visible<'_>,
         around: Around<'_>,
     ) -> Option<Stage> {
+        let around_it = std::mem::take(&mut self.read_state);
+        let stage = self.stage_itself((raw, place), needs, visible, around);
+        let reads = std::mem::replace(&mut self.read_state, around_it);
+        stage.map(|stage| Stage { reads, ..stage })
+    }
+
+    fn stage_itself(
+        &mut self,
+        (raw, place): (&raw::Stage, Place),
+        needs: Vec<String>,
+        visible: &Visible<'_>,
+        around: Around<'_>,
+    ) -> Option<Stage> {
         self.condition_names(&raw.r#if, visible);
+        let set = self.set(raw, visible);
         let timeout = self.stage_timeout(&raw.timeout, around.timeout);
         let retry = self.retry(raw.retry.get());
         let kind = self.stage_type(raw, place)?;
         self.stage_keys(raw, kind, place);
         self.own_tools(raw, kind);
+        self.own_conversation(raw, kind);
         let kind = self.stage_kind(raw, kind, visible, around)?;
         let name = raw.name.get()?.0.clone();
         self.not_yet(raw, &kind, place);
@@ -155,6 +173,8 @@ impl Check<'_> {
             needs,
             condition: raw.r#if.get().map(|condition| condition.expression.clone()),
             output: output_of(raw).map(str::to_owned),
+            set,
+            reads: BTreeSet::new(),
             timeout,
             retry,
             continue_on_error: raw.continue_on_error.cloned().unwrap_or(false),
@@ -504,6 +524,16 @@ impl Check<'_> {
         }
     }
 
+    /// A coding agent keeps conversations in its home, which is gone when the stage has ended.
+    fn own_conversation(&mut self, raw: &raw::Stage, kind: StageType) {
+        let (Some(Line(agent)), Some(place)) = (raw.agent.get(), raw.session.place()) else { return };
+        if kind == StageType::Agent && self.is_coding_agent(agent) {
+            let message = format!("`session` has no effect: {} is a coding agent", quoted(agent));
+            let problem = Problem::warning(&codes::NO_SESSION, message);
+            self.reader.report(problem.help("hand on what it said as an `output`, or ask a model"), place);
+        }
+    }
+
     /// A coding agent has tools of its own, which nobody else chooses.
     fn own_tools(&mut self, raw: &raw::Stage, kind: StageType) {
         let (Some(Line(agent)), Some(place)) = (raw.agent.get(), raw.tools.place()) else { return };
@@ -538,7 +568,7 @@ fn listed(slot: &Slot<Vec<Slot<raw::Stage>>>) -> &[Slot<raw::Stage>] {
     slot.get().map_or(&[], Vec::as_slice)
 }
 
-fn output_of(stage: &raw::Stage) -> Option<&str> {
+pub(super) fn output_of(stage: &raw::Stage) -> Option<&str> {
     stage.output.get().map(|output| output.0.as_str())
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 
 use super::function::Function;
 use super::parser::{Node, Relation, Step};
-use super::{EvaluationError, MAX_RESULT, RunSoFar, Scope};
+use super::{EvaluationError, MAX_RESULT, Reference, RunSoFar, Scope};
 use crate::suggest::{did_you_mean, quoted};
 
 /// Bytes that one evaluation may look at.
@@ -51,20 +51,33 @@ impl Fuel {
 #[derive(Debug)]
 pub(super) struct Roots {
     values: BTreeMap<String, Option<Value>>,
+    /// Keys right below a root that have a taint of their own.
+    members: BTreeMap<(String, String), Value>,
     known: Vec<String>,
     status: RunSoFar,
 }
 
 impl Roots {
-    pub(super) fn read<'n>(names: impl Iterator<Item = &'n str>, scope: &dyn Scope) -> Self {
-        let mut values = BTreeMap::new();
-        for name in names {
-            if !values.contains_key(name) {
-                values.insert(name.to_owned(), scope.lookup(name));
+    pub(super) fn read(references: &[Reference<'_>], scope: &dyn Scope) -> Self {
+        let (mut values, mut members) = (BTreeMap::new(), BTreeMap::new());
+        for Reference { root, path, .. } in references {
+            let member = path.first().and_then(|key| Some((*key, scope.member(root, key)?)));
+            if let Some((key, value)) = member {
+                members.insert(((*root).to_owned(), key.to_owned()), value);
+            } else if !values.contains_key(*root) {
+                values.insert((*root).to_owned(), scope.lookup(root));
             }
         }
         let known = if values.values().any(Option::is_none) { scope.names() } else { Vec::new() };
-        Self { values, known, status: scope.status() }
+        Self { values, members, known, status: scope.status() }
+    }
+
+    fn member(&self, name: &str, key: &str) -> Option<&Value> {
+        // Most scopes have none; then there is no key to be made.
+        if self.members.is_empty() {
+            return None;
+        }
+        self.members.get(&(name.to_owned(), key.to_owned()))
     }
 
     fn get(&self, name: &str) -> Option<&Value> {
@@ -128,7 +141,15 @@ impl<'e> Evaluator<'e> {
     }
 
     fn access(&mut self, of: &'e Node, steps: &'e [Step]) -> Result<Cow<'e, Json>, EvaluationError> {
-        let mut value = self.value(of)?;
+        let (mut value, steps) = match (of, steps) {
+            (Node::Root { name, .. }, [Step::Key(key), rest @ ..])
+                if let Some(member) = self.roots.member(name, key) =>
+            {
+                self.taint = self.taint.with(member.taint);
+                (Cow::Borrowed(&member.json), rest)
+            }
+            _ => (self.value(of)?, steps),
+        };
         for step in steps {
             value = match step {
                 Step::Key(key) => child(value, &Key::Name(key)),

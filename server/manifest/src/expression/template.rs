@@ -95,8 +95,7 @@ impl Template {
     /// # Errors
     /// As [`Expression::evaluate`].
     pub fn evaluate(&self, scope: &dyn Scope) -> Result<Value, EvaluationError> {
-        let roots = Roots::read(self.references().iter().map(|reference| reference.root), scope);
-        self.evaluate_with(&roots, &Fuel::full())
+        self.evaluate_with(&Roots::read(&self.references(), scope), &Fuel::full())
     }
 
     fn evaluate_with(&self, roots: &Roots, fuel: &Fuel) -> Result<Value, EvaluationError> {
@@ -177,8 +176,7 @@ impl JsonTemplate {
     /// # Errors
     /// As [`Expression::evaluate`].
     pub fn evaluate(&self, scope: &dyn Scope) -> Result<Value, EvaluationError> {
-        let references = self.references();
-        let roots = Roots::read(references.iter().map(|reference| reference.root), scope);
+        let roots = Roots::read(&self.references(), scope);
         let mut evaluation = JsonEvaluation { roots: &roots, fuel: Fuel::full(), taint: Taint::Trusted };
         let json = evaluation.node(&self.node)?;
         evaluate::check_size(&json, &evaluation.fuel)?;

@@ -57,6 +57,10 @@ object! {
         /// What a run may be given. Stages see an input under its name, scripts as a variable of that name.
         #[schemars(example = json!([{ "name": "depth", "type": "enum", "options": ["quick", "thorough"], "default": "quick" }]))]
         inputs: Vec<Slot<Input>>,
+        /// Variables that it keeps from run to run, each with what it is at first: at most 64, 256 KiB each. Every
+        /// branch has its own. Stages read them as `${state.NAME}`, and set them with `set`.
+        #[schemars(example = json!({ "counter": 0, "seen": [] }))]
+        state: Named<Any>,
         /// When it runs. It can always be started by hand as well.
         #[schemars(example = json!({ "pull_request": { "types": ["opened", "synchronize"] } }))]
         on: Triggers,

@@ -131,11 +131,16 @@ impl Read for Line {
     }
 }
 
+/// Whether a text can be a variable's name.
+pub(crate) fn is_identifier(text: &str) -> bool {
+    let letters = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    letters && (1..=64).contains(&text.len()) && !text.starts_with(|c: char| c.is_ascii_digit())
+}
+
 impl Read for Identifier {
     fn read(node: &Node, place: Place, reader: &mut Reader<'_>) -> Option<Self> {
         let text = text(node, place, reader)?;
-        let letters = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if letters && (1..=64).contains(&text.len()) && !text.starts_with(|c: char| c.is_ascii_digit()) {
+        if is_identifier(text) {
             return Some(Self(text.to_owned()));
         }
         let suggested: String =

@@ -34,6 +34,10 @@ object! {
         /// The name under which later stages, and scripts as a variable, know what it made.
         #[schemars(example = json!("findings"))]
         output: Identifier,
+        /// Variables of the daemon's `state`, and what each becomes once the stage has succeeded. What the stage
+        /// made is known under the name of its `output`.
+        #[schemars(example = json!({ "counter": "${next}" }))]
+        set: Named<TemplatedJson>,
         /// Its own time limit, within the run's.
         #[schemars(example = json!("5m"))]
         timeout: Time,
@@ -174,7 +178,8 @@ impl Tool {
 }
 
 /// The keys of every type.
-const COMMON: [&str; 8] = ["name", "type", "needs", "if", "output", "timeout", "retry", "continue_on_error"];
+const COMMON: [&str; 9] =
+    ["name", "type", "needs", "if", "output", "set", "timeout", "retry", "continue_on_error"];
 const QUESTION: [&str; 11] = [
     "agent",
     "prompt_template",

@@ -304,3 +304,14 @@ fn odd_documents_are_answered() {
         assert!(codes(&checked).contains(&code), "{text:?} gives {:?}", checked.diagnostics);
     }
 }
+
+#[test]
+fn a_variable_may_not_begin_too_large() {
+    let daemon = |size: usize| {
+        let large = "x".repeat(size);
+        format!("daemon:\n  name: A\n  state: {{ large: {large} }}\n  stages: [{{ name: A, script: ls }}]\n")
+    };
+    // The quotes count.
+    assert!(check_text(daemon((256 << 10) - 2)).is_valid());
+    assert_eq!(codes(&check_text(daemon((256 << 10) - 1))), ["SB0517"]);
+}
