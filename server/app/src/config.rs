@@ -28,6 +28,8 @@ pub struct Config {
     pub work: Work,
     /// The most that any daemon may ask for.
     pub ceiling: Ceiling,
+    /// What is stored sealed.
+    pub vault: Vault,
     /// Watched repositories.
     pub remotes: Remotes,
     /// Calls of daemons to other people's servers.
@@ -78,6 +80,15 @@ pub struct Ceiling {
     pub processes: Option<u32>,
     /// Workspace, GiB.
     pub disk_gib: Option<u64>,
+}
+
+/// What is stored sealed: what daemons keep from run to run.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Vault {
+    /// A file with the key, 32 bytes in base64; several, one a line, while a key is changed: the first seals.
+    /// `SPELLBOOK_VAULT_KEY` outweighs it; without both, `vault.key` of the data directory, which is made.
+    pub key_file: Option<PathBuf>,
 }
 
 /// Watched repositories.

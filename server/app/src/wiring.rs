@@ -20,6 +20,7 @@ use ports::secrets::Secrets;
 use ports::store::Store;
 use sandbox::Jails;
 use store_sqlite::SqliteStore;
+use vault::Keyring;
 
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -163,14 +164,28 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
         proxy: Arc::clone(&proxy) as Arc<dyn ports::proxy::Proxy>,
         web: egress,
         secrets,
+        vault: Arc::new(vault(config, &data)?),
         objects: Arc::new(DiskObjects::open(&data.join("objects"))?),
         forge: Arc::new(forge),
         clock,
         settings,
         manifests: Manifests::default(),
         desks: engine::world::Desks::default(),
+        sessions: engine::world::Sessions::default(),
     };
     Ok(Wired { world: Arc::new(world), git, gateway, proxy, place })
+}
+
+/// The keys under which stored things are sealed: of the environment, else of a file that the configuration names,
+/// else of the data directory, where one is made at the first start.
+fn vault(config: &Config, data: &Path) -> anyhow::Result<Keyring> {
+    if let Some(keys) = tools::variable("SPELLBOOK_VAULT_KEY").filter(|keys| !keys.trim().is_empty()) {
+        return Keyring::parse(&keys.into()).context("SPELLBOOK_VAULT_KEY makes no sense");
+    }
+    Ok(match &config.vault.key_file {
+        Some(file) => Keyring::read(file)?,
+        None => Keyring::read_or_make(&data.join("vault.key"))?,
+    })
 }
 
 fn git_config(data: &Path, tools: &Tools) -> anyhow::Result<git::Config> {
@@ -251,6 +266,20 @@ fn egress(config: &Config) -> anyhow::Result<Egress> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_is_the_operators_or_made_once() {
+        let data = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        let made = vault(&config, data.path()).unwrap().newest().to_owned();
+        assert_eq!(vault(&config, data.path()).unwrap().newest(), made);
+        let own = data.path().join("own.key");
+        config.vault.key_file = Some(own.clone());
+        assert!(vault(&config, data.path()).is_err(), "a file that is named is not made");
+        std::fs::rename(data.path().join("vault.key"), &own).unwrap();
+        assert_eq!(vault(&config, data.path()).unwrap().newest(), made);
+        assert!(!data.path().join("vault.key").exists());
+    }
 
     #[test]
     fn a_place_has_one_worker_whoever_holds_it() {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::CallId;
+use crate::memo::Seen;
 use crate::money::NanoUsd;
 use crate::name::Commit;
 use crate::route::Ranking;
@@ -60,6 +61,9 @@ pub struct StageRecord {
     pub snapshot: Option<Commit>,
     /// What it used.
     pub usage: StageUsage,
+    /// What it read and set of the daemon's variables: from here on the run knows them so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<Seen>,
     /// When it began.
     pub started_at: Timestamp,
     /// When it ended.

@@ -47,6 +47,8 @@ pub(crate) struct Context {
     pub(crate) status: RunSoFar,
     /// Names of inputs that are secret: seen by `http` stages only.
     secret_inputs: Vec<String>,
+    /// The daemon's variables, as far as they are read: `state`.
+    state: BTreeMap<String, Value>,
     /// Secrets, where they may be seen.
     secrets: Option<BTreeMap<String, SecretString>>,
 }
@@ -90,6 +92,7 @@ impl Context {
             changed: false,
             status: RunSoFar::Success,
             secret_inputs,
+            state: BTreeMap::new(),
             secrets: None,
         }
     }
@@ -117,6 +120,13 @@ impl Context {
     pub(crate) fn with(&self, name: &str, value: Value) -> Self {
         let mut inner = self.clone();
         inner.values.insert(name.to_owned(), value);
+        inner
+    }
+
+    /// The same, with these variables of the daemon.
+    pub(crate) fn with_state<'v>(&self, state: impl Iterator<Item = (&'v String, &'v Value)>) -> Self {
+        let mut inner = self.clone();
+        inner.state.extend(state.map(|(name, value)| (name.clone(), value.clone())));
         inner
     }
 
@@ -167,6 +177,10 @@ impl Scope for Context {
     fn lookup(&self, name: &str) -> Option<Value> {
         match name {
             "stages" => Some(Value { json: Json::Object(self.stages.clone()), taint: self.stages_taint }),
+            "state" => Some(Value {
+                json: self.state.iter().map(|(name, value)| (name.clone(), value.json.clone())).collect(),
+                taint: self.state.values().map(|value| value.taint).fold(Taint::Trusted, Taint::with),
+            }),
             "workspace" => Some(Value::trusted(json!({ "changed": self.changed }))),
             "secrets" => self.secrets.as_ref().map(|secrets| {
                 let shown = secrets.iter().map(|(n, secret)| (n.clone(), Json::from(secret.expose_secret())));
@@ -175,6 +189,11 @@ impl Scope for Context {
             _ if self.secrets.is_none() && self.secret_inputs.iter().any(|secret| secret == name) => None,
             _ => self.values.get(name).or_else(|| self.roots.get(name)).cloned(),
         }
+    }
+
+    /// Each variable is as tainted as what it was set from.
+    fn member(&self, name: &str, key: &str) -> Option<Value> {
+        if name == "state" { self.state.get(key).cloned() } else { None }
     }
 
     fn status(&self) -> RunSoFar {

@@ -4,23 +4,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
+use domain::ledger::Entry;
+use domain::memo::{Memo, MemoKey, MemoKind, MemoWrite};
 use domain::run::{Failure, Run};
-use domain::stage::{StageEnd, StageOutput, StagePath, StageRecord};
+use domain::stage::{StageEnd, StageOutput, StagePath, StageRecord, StageUsage};
+use domain::time::Timestamp;
 use domain::value::Value;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use manifest::Manifest;
 use manifest::expression::RunSoFar;
 use manifest::model::Stage;
+use ports::store::memos::Kept;
 use ports::store::runs::NewRun;
 use ports::store::{Fenced, LeaseProof, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::logs::RunLog;
-use crate::stages::{At, Ended, Made, tried};
+use crate::report::span;
+use crate::session;
+use crate::stages::{At, Ended, Made, tried, wait_before};
 use crate::stop::{Stop, StopReason, Turn, Under};
 use crate::till::Till;
+use crate::variables::{self, Held, Variables};
 use crate::workspace::{Joined, Workspace};
 use crate::world::World;
 
@@ -31,6 +38,7 @@ pub(crate) struct Execution<'w> {
     pub(crate) run: &'w Run,
     pub(crate) manifest: &'w Manifest,
     pub(crate) workspace: &'w Workspace,
+    pub(crate) variables: &'w Variables,
     pub(crate) log: &'w RunLog<'w>,
     pub(crate) proof: &'w LeaseProof,
     /// Ends everything, and why.
@@ -226,38 +234,167 @@ impl Execution<'_> {
         if let Some(record) = self.journal.get(at.path) {
             return Progressed::Recorded(Box::new(record.clone()), self.changed_by(record).await);
         }
-        let started_at = self.world.clock.now();
-        let (end, made) = match self.came_of(at, obstacle).await {
-            Came::Waits(calls) => return Progressed::Waits(calls),
+        let mut so_far = SoFar { started_at: self.world.clock.now(), usage: StageUsage::default() };
+        for tries in 0.. {
+            let last = tries >= at.stage.retry.limit;
+            let once = Once { obstacle, next, last };
+            match self.holding(at, once, &mut so_far).await {
+                Tried::Through(progressed) => return progressed,
+                Tried::Again(failure) => self.rest(at, tries, &failure).await,
+            }
+        }
+        unreachable!("the last try is through")
+    }
+
+    /// Runs a stage once, with the variables that it reads in sight.
+    async fn holding(&self, at: &At<'_>, once: Once<'_>, so_far: &mut SoFar) -> Tried {
+        let held = self.variables.hold(self.world, self.manifest, at.stage).await;
+        match held {
+            Ok(held) if held.is_empty() => self.once(at, held, once, so_far).await,
+            Ok(held) => {
+                let context = at.context.with_state(held.iter().map(|(name, known)| (name, &known.value)));
+                let at = At { context: &context, cancel: at.cancel.clone(), ..*at };
+                self.once(&at, held, once, so_far).await
+            }
+            Err(failure) => {
+                let _order = self.recording.lock().await;
+                let made = Made::failed(failure);
+                let end = self.end_of(at, &made);
+                let record = self.entry(at, end, made, so_far);
+                Tried::Through(self.stored(Box::new(record), None, once.next).await)
+            }
+        }
+    }
+
+    async fn once(&self, at: &At<'_>, held: Held, once: Once<'_>, so_far: &mut SoFar) -> Tried {
+        let (end, made) = match self.came_of(at, once.obstacle).await {
+            Came::Waits(calls) => return Tried::Through(Progressed::Waits(calls)),
             Came::End(end, made) => (end, made),
         };
         let given_up = self.stop.reason().is_some_and(StopReason::leaves);
         if given_up && !matches!(end, StageEnd::Succeeded) {
-            return Progressed::Stopped;
+            return Tried::Through(Progressed::Stopped);
         }
         // A stage's work becomes a part of the branch together with its entry: the last entry that has a
         // snapshot names the tip, and nothing is in it that is not recorded.
         let _order = self.recording.lock().await;
-        let (end, made, joined) = self.join(at, end, *made).await;
-        let (snapshot, changed) = match joined {
-            Some(joined) => (Some(joined.commit), Some(joined.changed)),
-            None => (None, made.changed),
+        let before = self.workspace.tip().await;
+        let (end, mut made, joined) = self.join(at, end, *made).await;
+        let said = made.said.take().filter(|_| matches!(end, StageEnd::Succeeded));
+        let changed = joined.as_ref().map(|joined| joined.changed).or(made.changed);
+        let mut record = self.entry(at, end, made, so_far);
+        record.snapshot = joined.as_ref().map(|joined| joined.commit.clone());
+        let mut wanted = match self.wanted(at, &record, &held).await {
+            Ok(wanted) => wanted,
+            Err(failure) => {
+                self.spoil(at, &mut record, failure);
+                Vec::new()
+            }
         };
-        let mut record = StageRecord {
+        record.state = Variables::seen(&held, &wanted);
+        let keeps = matches!(record.end, StageEnd::Succeeded);
+        let mut writes: Vec<MemoWrite> = wanted.iter().map(|(write, _)| write.clone()).collect();
+        writes.extend(said.as_ref().filter(|_| keeps).map(|said| said.write.clone()));
+        if !writes.is_empty() {
+            match self.keep(&mut record, &writes).await {
+                Ok(Kept::Written) => {
+                    self.variables.recorded(&record.state, wanted).await;
+                    return Tried::Through(Progressed::Recorded(Box::new(record), changed));
+                }
+                Ok(Kept::Lost) | Err(_) => {
+                    self.stop.because(StopReason::Lost);
+                    return Tried::Through(Progressed::Stopped);
+                }
+                Ok(Kept::Conflict(key, there)) => {
+                    let failure = first_come(&key, there.as_deref());
+                    if !once.last && !at.cancel.is_cancelled() {
+                        if let Some(joined) = &joined {
+                            self.workspace.rewind(at.path, before, joined).await;
+                        }
+                        self.variables.forget(at.stage).await;
+                        so_far.usage = record.usage;
+                        return Tried::Again(failure);
+                    }
+                    self.spoil(at, &mut record, failure);
+                }
+                Ok(Kept::Full(key)) => self.spoil(at, &mut record, variables::full(&key.name)),
+            }
+            wanted.clear();
+            record.state = Variables::seen(&held, &wanted);
+        }
+        Tried::Through(self.stored(Box::new(record), changed, once.next).await)
+    }
+
+    /// What the journal is to say of a stage.
+    fn entry(&self, at: &At<'_>, end: StageEnd, made: Made, so_far: &mut SoFar) -> StageRecord {
+        let mut usage = std::mem::take(&mut so_far.usage);
+        usage.add(made.usage);
+        StageRecord {
             path: at.path.clone(),
             end: self.named(at, end),
             output: made.result.map(|value| StageOutput { name: at.stage.output.clone(), value }),
-            snapshot,
-            usage: made.usage,
-            started_at,
+            snapshot: None,
+            usage,
+            state: Vec::new(),
+            started_at: so_far.started_at,
             ended_at: self.world.clock.now(),
-        };
+        }
+    }
+
+    /// What a stage that has succeeded sets; it knows what it made itself.
+    async fn wanted(
+        &self,
+        at: &At<'_>,
+        record: &StageRecord,
+        held: &Held,
+    ) -> Result<Vec<(MemoWrite, Value)>, Failure> {
+        if at.stage.set.is_empty() || !matches!(record.end, StageEnd::Succeeded) {
+            return Ok(Vec::new());
+        }
+        let mut context = at.context.clone();
+        context.learn(&at.stage.name, record);
+        self.variables.wanted(self.world, self.run, at.stage, (&context, held)).await
+    }
+
+    /// A stage that did well, and whose end could not be kept.
+    fn spoil(&self, at: &At<'_>, record: &mut StageRecord, failure: Failure) {
+        let end = self.end_of(at, &Made::failed(failure));
+        record.end = self.named(at, end);
+        record.output = None;
+    }
+
+    /// Stores an entry that sets nothing.
+    async fn stored(&self, mut record: Box<StageRecord>, changed: Option<bool>, next: Next) -> Progressed {
         match self.record(&mut record, next).await {
-            Ok(Fenced::Written) => Progressed::Recorded(Box::new(record), changed),
+            Ok(Fenced::Written) => {
+                self.variables.recorded(&record.state, Vec::new()).await;
+                Progressed::Recorded(record, changed)
+            }
             Ok(Fenced::Lost) | Err(_) => {
                 self.stop.because(StopReason::Lost);
                 Progressed::Stopped
             }
+        }
+    }
+
+    /// Stores the stage's lines, then its entry together with what it wants kept.
+    async fn keep(&self, record: &mut StageRecord, writes: &[MemoWrite]) -> Result<Kept, StoreError> {
+        if self.log.flush().await? == Fenced::Lost {
+            return Ok(Kept::Lost);
+        }
+        let calls = self.till.entries(record);
+        let kept = self.world.store.stage_keep(self.proof, record, &calls, writes).await?;
+        self.told(record, &calls).await;
+        Ok(kept)
+    }
+
+    /// Waits until a stage is tried again, which was too late to keep what it made.
+    async fn rest(&self, at: &At<'_>, tries: u32, failure: &Failure) {
+        let wait = wait_before(&at.stage.retry, tries);
+        at.note(format!("{}; tried again in {}", failure.message, span(wait)));
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = at.cancel.cancelled() => {}
         }
     }
 
@@ -348,12 +485,17 @@ impl Execution<'_> {
             return Ok(Fenced::Written);
         }
         let recorded = self.world.store.stage_record(self.proof, record, &calls).await?;
+        self.told(record, &calls).await;
+        Ok(recorded)
+    }
+
+    /// Tells of the budgets that a stage's calls have passed.
+    async fn told(&self, record: &StageRecord, calls: &[Entry]) {
         if calls.is_empty() {
             self.till.tell(self.log);
         } else {
             self.till.recorded(&record.path, self.log).await;
         }
-        Ok(recorded)
     }
 
     /// The last stage's entry, for whoever stores it.
@@ -400,6 +542,41 @@ impl Execution<'_> {
         }
         message.push('\n');
         message
+    }
+}
+
+/// How a stage is run.
+#[derive(Debug, Clone, Copy)]
+struct Once<'o> {
+    /// A stage that failed and that this one needs.
+    obstacle: Option<&'o str>,
+    next: Next,
+    /// Whether it is not tried again when somebody else was first to write what it sets.
+    last: bool,
+}
+
+/// What earlier tries of a stage left.
+#[derive(Debug)]
+struct SoFar {
+    started_at: Timestamp,
+    usage: StageUsage,
+}
+
+/// What came of running a stage once.
+#[derive(Debug)]
+enum Tried {
+    /// It is over.
+    Through(Progressed),
+    /// Somebody else was first to write what it sets: it is tried again.
+    Again(Failure),
+}
+
+/// Somebody else wrote a memo since it was read.
+fn first_come(key: &MemoKey, there: Option<&Memo>) -> Failure {
+    let by = there.map(|memo| &memo.by);
+    match key.kind {
+        MemoKind::Variable => variables::conflict(&key.name, by),
+        MemoKind::Session => session::conflict(&key.name, by),
     }
 }
 

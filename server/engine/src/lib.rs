@@ -28,9 +28,11 @@ mod allowance;
 mod context;
 mod desks;
 mod execution;
+mod session;
 mod stages;
 mod stop;
 mod till;
+mod variables;
 mod workspace;
 
 mod effects;
@@ -47,6 +49,7 @@ pub mod refusal;
 pub mod replay;
 pub mod report;
 pub mod repositories;
+pub mod state;
 
 pub use refusal::{Refusal, RefusalKind};
 pub use world::World;

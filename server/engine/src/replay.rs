@@ -147,8 +147,9 @@ pub(crate) async fn journal(
             .iter()
             .any(|stage| !anew.contains(stage.name.as_str()) && is_of(&record.path, stage));
         if taken_over && !known.contains(&record.path) {
-            // What the old run paid, this one does not pay again.
-            let record = StageRecord { usage: domain::stage::StageUsage::default(), ..record };
+            // What the old run paid, this one does not pay again; and it reads variables for itself.
+            let usage = domain::stage::StageUsage::default();
+            let record = StageRecord { usage, state: Vec::new(), ..record };
             if world.store.stage_record(proof, &record, &[]).await? == Fenced::Lost {
                 break;
             }

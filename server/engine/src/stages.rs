@@ -30,10 +30,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::execution::Execution;
+use crate::session::Said;
 use crate::stop::Turn;
 use crate::workspace::Work;
 
-pub(crate) use trial::tried;
+pub(crate) use trial::{tried, wait_before};
 
 /// Where a stage stands when it runs.
 #[derive(Debug)]
@@ -74,6 +75,8 @@ pub(crate) struct Made {
     pub(crate) work: Option<Work>,
     /// Whether stages inside it left the workspace another than at the run's start.
     pub(crate) changed: Option<bool>,
+    /// The conversation that it was in, when that is kept.
+    pub(crate) said: Option<Said>,
 }
 
 /// Why a stage failed.

@@ -12,4 +12,5 @@ mod groups;
 mod images;
 mod money;
 mod side_by_side;
+mod state;
 mod worker;

@@ -31,6 +31,7 @@ use crate::logs::{self, RunLog};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::stop::{Stop, StopReason, Turn, Under};
 use crate::till::Till;
+use crate::variables::Variables;
 use crate::workspace::Workspace;
 use crate::world::World;
 use crate::{address, effects, replay};
@@ -152,6 +153,7 @@ struct Prepared {
     manifest: Arc<Manifest>,
     event: Option<Event>,
     journal: Vec<StageRecord>,
+    variables: Variables,
     workspace: Workspace,
     path: String,
     run: Run,
@@ -179,10 +181,15 @@ impl Prepared {
         let allowance = Allowance::of(world, run, manifest.limits.timeout).await?;
         let journal = replay::journal(world, run, &manifest, proof).await?;
         let spent = spent(world, run).await?;
+        let variables = match Variables::resumed(world, run, &manifest, &journal).await {
+            Ok(variables) => variables,
+            Err(failure) => return Ok(Err(Refusal::invalid("state_unreadable", failure.message))),
+        };
         let tip = tip_of(&journal).unwrap_or_else(|| run.commit.clone());
         let workspace = Workspace::new(run, run.commit.clone(), tip);
         let path = path.unwrap_or_default();
-        Ok(Ok(Self { manifest, event, journal, workspace, path, run: run.clone(), allowance, spent }))
+        let run = run.clone();
+        Ok(Ok(Self { manifest, event, journal, variables, workspace, path, run, allowance, spent }))
     }
 
     fn execution<'w>(
@@ -197,6 +204,7 @@ impl Prepared {
             run: &self.run,
             manifest: &self.manifest,
             workspace: &self.workspace,
+            variables: &self.variables,
             log,
             proof,
             stop,
@@ -269,10 +277,10 @@ async fn conclude(
         graph.context = rescue.context;
     }
     let effects = match &outcome {
-        RunOutcome::Succeeded => effects::wanted(execution, &graph.context, event).await,
+        RunOutcome::Succeeded => wanted(execution, &graph.context, event).await,
         RunOutcome::Failed { .. } | RunOutcome::TimedOut { .. } => {
             graph.context.status = RunSoFar::Failure;
-            effects::wanted(execution, &graph.context, event).await
+            wanted(execution, &graph.context, event).await
         }
         RunOutcome::Cancelled { .. } | RunOutcome::Skipped { .. } => Vec::new(),
     };
@@ -280,6 +288,21 @@ async fn conclude(
     execution.till.flush().await.map(drop)?;
     let record = execution.take_last();
     end(world, run, proof, Ending { outcome, record, effects }).await
+}
+
+/// What a run wants done, by what is known at its end.
+async fn wanted(execution: &Execution<'_>, context: &Context, event: Option<&Event>) -> Vec<Effect> {
+    let Execution { world, manifest, variables, .. } = execution;
+    match variables.read(world, manifest, manifest.outcomes_read.iter()).await {
+        Ok(held) => {
+            let context = context.with_state(held.iter().map(|(name, known)| (name, &known.value)));
+            effects::wanted(execution, &context, event).await
+        }
+        Err(failure) => {
+            tracing::warn!(%failure, "what the run wants done cannot be told");
+            Vec::new()
+        }
+    }
 }
 
 /// How a worker leaves a run that cannot end yet: the lease is lost, the worker stops, or stages wait

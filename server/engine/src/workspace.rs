@@ -215,6 +215,18 @@ impl Workspace {
         Ok(Joined { commit, changed })
     }
 
+    /// Takes back what was joined last, when the journal did not take it, and lets its stage go on from what it
+    /// left: it is tried again. Nothing may have been joined since.
+    pub(crate) async fn rewind(&self, stage: &StagePath, before: Commit, joined: &Joined) {
+        let mut state = self.state.lock().await;
+        if let Some(at) = state.free.iter().position(|desk| desk.base == joined.commit) {
+            let desk = state.free.swap_remove(at);
+            state.tried.insert(stage.clone(), Desk { from: before.clone(), ..desk });
+        }
+        state.tip = before;
+        state.changed = None;
+    }
+
     /// Whether a commit's tree is another than the one that the run began with.
     pub(crate) async fn differs(&self, world: &World, run: &Run, commit: &Commit) -> Result<bool, Failure> {
         if *commit == self.start {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use crate::desks::Desks;
+pub use crate::session::Sessions;
 use domain::budget::Budget;
 use domain::limits::Limits;
 use domain::name::Digest;
@@ -20,6 +21,7 @@ use ports::sandbox::Sandbox;
 use ports::secrets::Secrets;
 use ports::source::{RemotePolicy, Source};
 use ports::store::Store;
+use ports::vault::Vault;
 use ports::web::Web;
 
 /// The ports, and the operator's settings.
@@ -41,6 +43,8 @@ pub struct World {
     pub web: Arc<dyn Web>,
     /// Secrets.
     pub secrets: Arc<dyn Secrets>,
+    /// What keeps stored things from being read.
+    pub vault: Arc<dyn Vault>,
     /// Large things.
     pub objects: Arc<dyn Objects>,
     /// Where effects are performed.
@@ -53,6 +57,8 @@ pub struct World {
     pub manifests: Manifests,
     /// Workspaces that are as they were checked out.
     pub desks: Desks,
+    /// Conversations that stages are in.
+    pub sessions: Sessions,
 }
 
 /// What the operator decided.

@@ -1,6 +1,7 @@
 //! Memos: what daemons keep from run to run. The bytes are sealed before they come here.
 
 use async_trait::async_trait;
+use domain::ledger::Entry;
 use domain::memo::{
     ALL_VARIABLES, Expected, MOST_SESSIONS, MOST_VARIABLES, Memo, MemoKey, MemoKind, MemoOwner, MemoWrite,
 };
@@ -11,12 +12,12 @@ use ports::store::{LeaseProof, Memos, StoreError, Topic};
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
 
-use crate::SqliteStore;
 use crate::failure::failed;
 use crate::repositories::require;
 use crate::rows::{self, Columns, each, json};
 use crate::runs::{Added, held, journal};
 use crate::store::Durable;
+use crate::{SqliteStore, ledger};
 
 pub(crate) const GET: &str = "SELECT * FROM memos
     WHERE repository = $1 AND daemon = $2 AND branch = $3 AND kind = $4 AND name = $5";
@@ -83,6 +84,7 @@ impl Memos for SqliteStore {
         &self,
         proof: &LeaseProof,
         record: &StageRecord,
+        calls: &[Entry],
         writes: &[MemoWrite],
     ) -> Result<Kept, StoreError> {
         let mut transaction = self.write(Durable::Now).await?;
@@ -97,6 +99,7 @@ impl Memos for SqliteStore {
                 return Ok(kept);
             }
         }
+        ledger::record(&mut transaction, calls).await?;
         self.commit(transaction, &[Topic::Runs]).await?;
         Ok(Kept::Written)
     }

@@ -143,6 +143,7 @@ pub fn stage(clock: &dyn Clock, path: &str) -> StageRecord {
         output: None,
         snapshot: None,
         usage: StageUsage::default(),
+        state: Vec::new(),
         started_at: clock.now(),
         ended_at: clock.now(),
     }

@@ -59,7 +59,7 @@ pub(super) async fn run(stage: &AgentStage, at: &At<'_>) -> Made {
         Ok(value) => (Some(value), None),
         Err(trouble) => (None, Some(trouble)),
     };
-    Made { result, trouble, usage: ran.done.usage, work: ran.work, changed: None }
+    Made { result, trouble, usage: ran.done.usage, work: ran.work, ..Made::default() }
 }
 
 /// How much an agent may do.

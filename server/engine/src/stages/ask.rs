@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::attachments::Attached;
 use super::{At, Made, Trouble};
 use crate::logs::Lines;
+use crate::session::{Session, With};
 
 /// How many pieces of an answer may wait to be logged; the rest is logged with the whole.
 const WAITING: usize = 256;
@@ -45,10 +46,17 @@ impl Asked {
 /// Asks the stage's model. The answer is its value: JSON where the stage has a `schema`, else text.
 /// Whatever a model says could have been put into its mouth, so the value is never trusted.
 pub(super) async fn ask(stage: &PromptStage, asked: Asked, at: &At<'_>) -> Made {
+    let session = match Session::begin(stage.session.as_ref(), at).await {
+        Ok(session) => session,
+        Err(trouble) => return trouble.into(),
+    };
+    let mut messages = session.before(With::Words);
+    let system = asked.system.clone();
+    messages.push(asked.message());
     let question = Question {
-        choice: choice(&stage.agent, at),
-        system: asked.system.clone(),
-        messages: vec![asked.message()],
+        choice: session.staying(choice(&stage.agent, at)),
+        system,
+        messages: messages.clone(),
         tools: Vec::new(),
         schema: stage.schema.clone(),
         max_tokens: stage.max_tokens,
@@ -57,9 +65,13 @@ pub(super) async fn ask(stage: &PromptStage, asked: Asked, at: &At<'_>) -> Made 
     };
     match aloud(question, at).await {
         Ok(answer) => {
+            let said = session.end(&messages, &answer.text, answer.target, at).await;
             let json = answer.json.unwrap_or_else(|| Json::from(answer.text.trim()));
             let usage = usage(answer.calls, Some(answer.ranking));
-            Made::value(Value { json, taint: Taint::External }).using(usage)
+            match said {
+                Ok(said) => Made { said, ..Made::value(Value { json, taint: Taint::External }).using(usage) },
+                Err(trouble) => Made::from(trouble).using(usage),
+            }
         }
         Err(ModelError { failure, calls, ranking, retry }) => {
             Made::from(Trouble { failure, timed_out: false, retry })

@@ -79,7 +79,7 @@ async fn hang(drawn: Drawn, desk: Desk, at: &At<'_>) -> Made {
         None => (Some(Value { json, taint: Taint::External }), None),
         Some(failure) => (None, Some(failure.into())),
     };
-    Made { result, trouble, usage, work, changed: None }
+    Made { result, trouble, usage, work, changed: None, said: None }
 }
 
 /// Where a picture goes: by the name of its stage, so that each has a place of its own.

@@ -33,7 +33,7 @@ pub(super) async fn run(stage: &ScriptStage, at: &At<'_>) -> Made {
         (Err(_), Some(trouble)) => (None, Some(trouble)),
         (Err(failure), None) => (None, Some(failure.into())),
     };
-    Made { result, trouble, usage: ran.done.usage, work: ran.work, changed: None }
+    Made { result, trouble, usage: ran.done.usage, work: ran.work, ..Made::default() }
 }
 
 /// Runs the script and commits what it left, however it ended.

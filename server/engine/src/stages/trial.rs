@@ -76,7 +76,7 @@ pub(super) fn timed_out(limit: Duration) -> Trouble {
 }
 
 /// The wait before the next attempt: `duration × factor^attempt`, at most `max_duration`.
-fn wait_before(policy: &Policy, attempt: u32) -> Duration {
+pub(crate) fn wait_before(policy: &Policy, attempt: u32) -> Duration {
     let factor = policy.factor.max(1.0).powi(i32::try_from(attempt).unwrap_or(i32::MAX));
     let most = if policy.max_wait.is_zero() { Duration::from_secs(3600) } else { policy.max_wait };
     let seconds = (policy.wait.as_secs_f64() * factor).min(most.as_secs_f64());

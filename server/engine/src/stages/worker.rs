@@ -15,6 +15,7 @@ use super::ask::{Asked, aloud, choice};
 use super::jail;
 use super::tools::Tools;
 use super::{At, Made, Trouble, prompt};
+use crate::session::{Said, Session, With};
 use crate::workspace::{Desk, Work};
 
 const WORKER: &str = include_str!("roles/worker.md");
@@ -50,13 +51,17 @@ async fn work(stage: &PromptStage, allowed: &[Tool], directory: PathBuf, at: &At
         Ok(asked) => asked,
         Err(trouble) => return trouble.into(),
     };
+    let session = match Session::begin(stage.session.as_ref(), at).await {
+        Ok(session) => session,
+        Err(trouble) => return trouble.into(),
+    };
     let desk = match jail::take(at).await {
         Ok(desk) => desk,
         Err(failure) => return Made::failed(failure),
     };
     let (said, usage) = {
         let tools = Tools::new(at, &desk, directory, allowed);
-        let mut talk = Talk::begin(stage, asked, Tools::offered(allowed), at);
+        let mut talk = Talk::begin(stage, asked, Tools::offered(allowed), (session, at));
         let said = talk.until_done(&tools, at).await;
         let mut usage = tools.used();
         usage.add(talk.usage);
@@ -66,18 +71,23 @@ async fn work(stage: &PromptStage, allowed: &[Tool], directory: PathBuf, at: &At
 }
 
 /// What the stage made of what the model said at last, with the commit of what it left.
-async fn made(said: Result<Json, Trouble>, usage: StageUsage, desk: Desk, at: &At<'_>) -> Made {
+async fn made(
+    said: Result<(Json, Option<Said>), Trouble>,
+    usage: StageUsage,
+    desk: Desk,
+    at: &At<'_>,
+) -> Made {
     let (work, unkept) = jail::keep(desk, &usage, &[], at).await;
     let judged = match (said, unkept) {
         (Err(trouble), _) => Err(trouble),
         (Ok(_), Some(failure)) => Err(failure.into()),
-        (Ok(json), None) => spoken(json, work.as_ref(), at).await,
+        (Ok((json, said)), None) => spoken(json, work.as_ref(), at).await.map(|value| (value, said)),
     };
-    let (result, trouble) = match judged {
-        Ok(value) => (Some(value), None),
-        Err(trouble) => (None, Some(trouble)),
-    };
-    Made { result, trouble, usage, work, changed: None }
+    let made = Made { usage, work, ..Made::default() };
+    match judged {
+        Ok((value, said)) => Made { result: Some(value), said, ..made },
+        Err(trouble) => Made { trouble: Some(trouble), ..made },
+    }
 }
 
 /// The last answer as a value, which is never trusted. One that says nothing is good enough for who has
@@ -99,20 +109,29 @@ async fn spoken(json: Json, work: Option<&Work>, at: &At<'_>) -> Result<Value, T
 /// A conversation under way.
 struct Talk {
     question: Question,
+    /// Where it is kept, if it is, once it is over.
+    session: Option<Session>,
     turns: u32,
     usage: StageUsage,
 }
 
 impl Talk {
-    fn begin(stage: &PromptStage, asked: Asked, tools: Vec<ports::models::Tool>, at: &At<'_>) -> Self {
+    fn begin(
+        stage: &PromptStage,
+        asked: Asked,
+        tools: Vec<ports::models::Tool>,
+        (session, at): (Session, &At<'_>),
+    ) -> Self {
         let system = match &asked.system {
             Some(own) => format!("{WORKER}\n{own}"),
             None => WORKER.to_owned(),
         };
+        let mut messages = session.before(With::Tools);
+        messages.push(asked.message());
         let question = Question {
-            choice: choice(&stage.agent, at),
+            choice: session.staying(choice(&stage.agent, at)),
             system: Some(system),
-            messages: vec![asked.message()],
+            messages,
             tools,
             schema: stage.schema.clone(),
             max_tokens: stage.max_tokens,
@@ -120,15 +139,19 @@ impl Talk {
             till: at.run.till.of(at.path),
         };
         let turns = stage.turns.unwrap_or(u32::MAX).min(at.run.manifest.limits.turns);
-        Self { question, turns, usage: StageUsage::default() }
+        Self { question, session: Some(session), turns, usage: StageUsage::default() }
     }
 
     /// Asks, and does what the model wants, until it wants nothing more.
-    async fn until_done(&mut self, tools: &Tools<'_>, at: &At<'_>) -> Result<Json, Trouble> {
+    async fn until_done(&mut self, tools: &Tools<'_>, at: &At<'_>) -> Result<(Json, Option<Said>), Trouble> {
         for turn in 1..=self.turns {
-            let Answer { text, json, wants, .. } = self.answer(at).await?;
+            let Answer { text, json, wants, target, .. } = self.answer(at).await?;
             if wants.is_empty() {
-                return Ok(json.unwrap_or_else(|| Json::from(text.trim())));
+                let said = match self.session.take() {
+                    Some(session) => session.end(&self.question.messages, &text, target, at).await?,
+                    None => None,
+                };
+                return Ok((json.unwrap_or_else(|| Json::from(text.trim())), said));
             }
             let mut results = tools.call(&wants).await?;
             let left = self.turns - turn;

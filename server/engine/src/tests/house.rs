@@ -25,8 +25,8 @@ use ports::store::{Page, Repositories, Runs, Store, Topic};
 use secrecy::SecretString;
 use serde_json::Value as Json;
 use testkit::{
-    FixedClock, MemoryObjects, MemoryStore, ScriptedAgents, ScriptedModels, ScriptedProxy, ScriptedSandbox,
-    ScriptedWeb, build,
+    FixedClock, MemoryObjects, MemoryStore, MemoryVault, ScriptedAgents, ScriptedModels, ScriptedProxy,
+    ScriptedSandbox, ScriptedWeb, build,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -85,12 +85,14 @@ impl House {
             proxy: proxy.clone(),
             web: Arc::new(ScriptedWeb::new(|_| Err(ScriptedWeb::unreachable("nobody is there")))),
             secrets: Arc::new(NoSecrets),
+            vault: Arc::new(MemoryVault::new()),
             objects: Arc::new(MemoryObjects::new()),
             forge: Arc::new(NoForge),
             clock: clock.clone(),
             settings: Settings::new(directory.path().join("work")),
             manifests: Manifests::default(),
             desks: crate::world::Desks::default(),
+            sessions: crate::world::Sessions::default(),
         };
         let worker = WorkerId::new(clock.unique());
         let world = Arc::new(world);

@@ -1,6 +1,7 @@
 //! Memos: what daemons keep from run to run. The store keeps sealed bytes and cannot read them.
 
 use async_trait::async_trait;
+use domain::ledger::Entry;
 use domain::memo::{Expected, Memo, MemoKey, MemoKind, MemoOwner, MemoWrite};
 use domain::stage::StageRecord;
 use domain::time::Timestamp;
@@ -31,6 +32,7 @@ pub trait Memos {
         &self,
         proof: &LeaseProof,
         record: &StageRecord,
+        calls: &[Entry],
         writes: &[MemoWrite],
     ) -> Result<Kept, StoreError>;
 

@@ -1,4 +1,5 @@
 use async_trait::async_trait;
+use domain::ledger::Entry;
 use domain::memo::{
     ALL_VARIABLES, Expected, MOST_SESSIONS, MOST_VARIABLES, Memo, MemoKey, MemoKind, MemoOwner, MemoWrite,
 };
@@ -41,6 +42,7 @@ impl Memos for MemoryStore {
         &self,
         proof: &LeaseProof,
         record: &StageRecord,
+        calls: &[Entry],
         writes: &[MemoWrite],
     ) -> Result<Kept, StoreError> {
         let mut state = self.state();
@@ -59,6 +61,7 @@ impl Memos for MemoryStore {
         if let Some(entry) = state.held(proof) {
             entry.record(record);
         }
+        state.record_calls(calls);
         drop(state);
         self.wake(&[Topic::Runs]);
         Ok(Kept::Written)

@@ -29,9 +29,12 @@ use ports::source::{
 };
 use ports::store::Accounts;
 use ports::store::repositories::{BranchAdvance, Repositories};
+use ports::vault::Vault;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
-use testkit::{FixedClock, MemoryObjects, MemoryStore, ScriptedModels, ScriptedSandbox, ScriptedWeb, build};
+use testkit::{
+    FixedClock, MemoryObjects, MemoryStore, MemoryVault, ScriptedModels, ScriptedSandbox, ScriptedWeb, build,
+};
 use tower::ServiceExt;
 
 use crate::doors::{Doors, Server, Settings};
@@ -43,6 +46,7 @@ pub(super) struct House {
     pub(super) source: Arc<Books>,
     pub(super) git: Arc<Echo>,
     pub(super) secrets: Arc<Safe>,
+    pub(super) vault: Arc<dyn Vault>,
     pub(super) closing: tokio_util::sync::CancellationToken,
     router: Router,
 }
@@ -60,6 +64,7 @@ impl House {
     /// A server whose figures are made otherwise.
     pub(super) fn telling(edit: impl FnOnce(&mut Settings), metrics: fn() -> String) -> Self {
         let clock = Arc::new(FixedClock::new());
+        let vault: Arc<dyn Vault> = Arc::new(MemoryVault::new());
         let store = Arc::new(MemoryStore::new());
         let source = Arc::new(Books::default());
         let (git, secrets) = (Arc::new(Echo::default()), Arc::new(Safe::default()));
@@ -72,12 +77,14 @@ impl House {
             proxy: Arc::new(testkit::ScriptedProxy::silent()),
             web: Arc::new(ScriptedWeb::new(|_| Err(ScriptedWeb::unreachable("nobody is there")))),
             secrets: secrets.clone(),
+            vault: vault.clone(),
             objects: Arc::new(MemoryObjects::new()),
             forge: Arc::new(NoForge),
             clock: clock.clone(),
             settings: engine::world::Settings::new(PathBuf::from("/nonexistent")),
             manifests: Manifests::default(),
             desks: engine::world::Desks::default(),
+            sessions: engine::world::Sessions::default(),
         };
         let mut settings = Settings::new("http://spellbook.test", "0.0.0-test");
         edit(&mut settings);
@@ -90,7 +97,7 @@ impl House {
             closing: closing.clone(),
         };
         let router = crate::router::assemble(Server::new(doors));
-        Self { clock, store, source, git, secrets, closing, router }
+        Self { clock, store, source, git, secrets, vault, closing, router }
     }
 
     /// A token of a new account.

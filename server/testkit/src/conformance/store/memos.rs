@@ -224,8 +224,9 @@ pub async fn a_stage_and_its_memos_are_one(store: &dyn Store, clock: &FixedClock
     let proof = scene.running().await;
     let (n, m) = (variable(scene, "n", Expected::Absent), variable(scene, "m", Expected::Absent));
     let record = build::stage(clock, "Count");
-    let keep =
-        async |record, writes: &[MemoWrite]| store.stage_keep(&proof, record, writes).await.expect(ANSWERS);
+    let keep = async |record, writes: &[MemoWrite]| {
+        store.stage_keep(&proof, record, &[], writes).await.expect(ANSWERS)
+    };
     assert_eq!(keep(&record, &[n.clone(), m.clone()]).await, Kept::Written);
     assert_eq!(store.run_journal(proof.run).await.expect(ANSWERS), std::slice::from_ref(&record));
     assert_eq!([get(scene, &n).await, get(scene, &m).await], [Some(memo(&n, 1)), Some(memo(&m, 1))]);
@@ -244,7 +245,8 @@ pub async fn a_late_worker_writes_no_memo(store: &dyn Store, clock: &FixedClock)
     scene.later(TTL * 2);
     scene.lease().await;
     let write = variable(scene, "n", Expected::Absent);
-    let kept = store.stage_keep(&late, &build::stage(clock, "Count"), std::slice::from_ref(&write)).await;
+    let kept =
+        store.stage_keep(&late, &build::stage(clock, "Count"), &[], std::slice::from_ref(&write)).await;
     assert_eq!(kept.expect(ANSWERS), Kept::Lost);
     assert_eq!(get(scene, &write).await, None);
     assert_eq!(store.run_journal(late.run).await.expect(ANSWERS), []);
@@ -258,7 +260,7 @@ pub async fn a_stage_that_is_known_writes_nothing_again(store: &dyn Store, clock
     let record = build::stage(clock, "Count");
     let write = variable(scene, "n", Expected::Anything);
     for _ in 0..2 {
-        let kept = store.stage_keep(&proof, &record, std::slice::from_ref(&write)).await;
+        let kept = store.stage_keep(&proof, &record, &[], std::slice::from_ref(&write)).await;
         assert_eq!(kept.expect(ANSWERS), Kept::Written);
     }
     assert_eq!(get(scene, &write).await, Some(memo(&write, 1)));

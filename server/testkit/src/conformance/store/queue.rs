@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use domain::id::WorkerId;
+use domain::id::{MemoWriteId, WorkerId};
+use domain::memo::{Sealed, Seen};
 use domain::money::NanoUsd;
 use domain::route::{Ranking, Reason, Route, Verdict};
 use domain::run::{
@@ -255,6 +256,11 @@ fn paid(clock: &FixedClock, path: &str, cost: i64) -> StageRecord {
             sandbox: Some("d".to_owned()),
             hosts: vec![host],
         },
+        state: vec![Seen {
+            name: build::name("counter"),
+            written: Some(MemoWriteId::new(clock.unique())),
+            sealed: Some(Sealed { key: "k".to_owned(), bytes: vec![0, 255] }),
+        }],
         end: StageEnd::Failed { failure: Failure::new("x", "y"), tolerated: true },
         ..build::stage(clock, path)
     }
