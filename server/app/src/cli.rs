@@ -114,6 +114,11 @@ pub enum Command {
         after_help = "Examples:\n  spellbook status ada/book/review\n  spellbook status run_0198000000007000800000000000002a"
     )]
     Status(StatusArgs),
+    /// Show or change what a daemon keeps from run to run
+    #[command(
+        after_help = "Examples:\n  spellbook state list ada/book/review\n  spellbook state get ada/book/review@next counter\n  spellbook state set ada/book/review counter 0 --version 7\n  spellbook state remove ada/book/review seen"
+    )]
+    State(StateArgs),
     /// Show which models a run asked, which it did not, and why
     #[command(after_help = "Example:\n  spellbook explain run_0198000000007000800000000000002a")]
     Explain(ExplainArgs),
@@ -344,6 +349,77 @@ pub struct StatusArgs {
     /// A daemon (owner/repository/id[@ref]) or a run; without it, all repositories and the last runs
     #[arg(value_name = "ADDRESS|RUN")]
     pub target: Option<Target>,
+}
+
+/// `spellbook state`
+#[derive(Debug, Args)]
+pub struct StateArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: StateCommand,
+}
+
+/// What to do with what a daemon keeps.
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// List variables and sessions: versions and who wrote them, not what they say
+    List(StateListArgs),
+    /// Print what a variable is, as JSON; for maintainers
+    Get(StateGetArgs),
+    /// Set a variable that the daemon declares; for maintainers
+    Set(StateSetArgs),
+    /// Remove a variable, which is then what it was at first, or a session; for maintainers
+    Remove(StateRemoveArgs),
+}
+
+/// `spellbook state list`
+#[derive(Debug, Args)]
+pub struct StateListArgs {
+    /// The daemon, on a branch: owner/repository/id[@branch]
+    #[arg(value_name = "ADDRESS")]
+    pub daemon: Address,
+}
+
+/// `spellbook state get`
+#[derive(Debug, Args)]
+pub struct StateGetArgs {
+    /// The daemon, on a branch: owner/repository/id[@branch]
+    #[arg(value_name = "ADDRESS")]
+    pub daemon: Address,
+    /// The variable
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// `spellbook state set`
+#[derive(Debug, Args)]
+pub struct StateSetArgs {
+    /// The daemon, on a branch: owner/repository/id[@branch]
+    #[arg(value_name = "ADDRESS")]
+    pub daemon: Address,
+    /// The variable
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// What it is to be: JSON, or else text
+    #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+    pub value: String,
+    /// Only if it has this version, as `list` shows it
+    #[arg(long, value_name = "NUMBER")]
+    pub version: Option<u64>,
+}
+
+/// `spellbook state remove`
+#[derive(Debug, Args)]
+pub struct StateRemoveArgs {
+    /// The daemon, on a branch: owner/repository/id[@branch]
+    #[arg(value_name = "ADDRESS")]
+    pub daemon: Address,
+    /// The variable, or the key of the session
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// A session is meant
+    #[arg(long)]
+    pub session: bool,
 }
 
 /// `spellbook explain`

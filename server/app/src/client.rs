@@ -142,9 +142,21 @@ impl Client {
         self.once(call).await.map_err(|refusal| refusal.error)
     }
 
-    /// Asks for something to be ended, once.
-    pub(crate) async fn delete(&self, path: &[&str]) -> Result<Json, CommandError> {
-        let url = self.url(path, &[]);
+    /// Makes what is at a path another.
+    pub(crate) async fn put(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: &Json,
+    ) -> Result<Json, CommandError> {
+        let url = self.url(path, query);
+        let call = Call { method: &Method::PUT, url: &url, body: Some(body), key: None };
+        self.once(call).await.map_err(|refusal| refusal.error)
+    }
+
+    /// Removes what is at a path; the answer is null.
+    pub(crate) async fn delete(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Json, CommandError> {
+        let url = self.url(path, query);
         let call = Call { method: &Method::DELETE, url: &url, body: None, key: None };
         self.once(call).await.map_err(|refusal| refusal.error)
     }
@@ -189,6 +201,9 @@ impl Client {
             request = request.json(body);
         }
         let response = self.send(request).await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(Json::Null);
+        }
         let bytes = body(response)
             .await
             .map_err(|error| Refused { again: Some(PAUSE), error: self.broken(error) })?;

@@ -21,6 +21,7 @@ mod run;
 mod run_remote;
 mod serve;
 mod spend;
+mod state;
 mod status;
 mod validate;
 mod work;
@@ -59,6 +60,7 @@ async fn dispatch(cli: Cli, ui: &Ui) -> Result<Exit, CommandError> {
         Command::Work(args) => work::run(&args, &configuration(global)?).await,
         Command::List(args) => list::run(&args, global, ui).await,
         Command::Status(args) => status::run(&args, global, ui).await,
+        Command::State(args) => state::run(&args, global, ui).await,
         Command::Explain(args) => explain::run(&args, global, ui).await,
         Command::Logs(args) => logs::run(&args, global, ui).await,
         Command::Replay(args) => replay::run(&args, global, ui).await,

@@ -89,6 +89,7 @@ impl Server {
         let program = std::env::current_exe().context("this program's own path is not known")?;
         let backend = GitBackend { backend: git.http(), hooks: socket.environment(&program) };
         tasks.spawn(upkeep::maintain(Arc::clone(&world), git.clone(), stop.clone()));
+        tasks.spawn(upkeep::forget(Arc::clone(&world), stop.clone()));
         tasks.spawn(socket.serve(Arc::clone(&world), git, tasks.clone(), stop.clone()));
         tasks.spawn(upkeep::close_calls(Arc::clone(&world), stop.clone()));
         loops::serve(running);

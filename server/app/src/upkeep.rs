@@ -17,6 +17,8 @@ const RECONCILE: Duration = Duration::from_secs(60);
 const CLOSE: Duration = Duration::from_secs(60);
 /// How often small pieces of repositories are put together, where there are many.
 const MAINTAIN: Duration = Duration::from_secs(600);
+/// How often conversations are forgotten that nobody has used for long.
+const FORGET: Duration = Duration::from_secs(3600);
 
 /// Compares every repository with what is recorded of it, at once and then every minute.
 pub(crate) async fn reconcile(world: Arc<World>, stop: CancellationToken) {
@@ -53,6 +55,18 @@ pub(crate) async fn maintain(world: Arc<World>, git: Git, stop: CancellationToke
             }
         }
         rest(MAINTAIN, &stop).await;
+    }
+}
+
+/// Forgets conversations that nobody has used for long.
+pub(crate) async fn forget(world: Arc<World>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        match engine::state::forget_sessions(&world).await {
+            Ok(0) => {}
+            Ok(number) => tracing::info!("{number} sessions that were not used for long are forgotten"),
+            Err(error) => tracing::warn!(%error, "no sessions could be forgotten"),
+        }
+        rest(FORGET, &stop).await;
     }
 }
 

@@ -198,7 +198,7 @@ pub(crate) async fn inputs(
 }
 
 /// The address that a path and `?at=` make.
-fn address(owner: &str, name: &str, daemon: &str, at: Option<&str>) -> Result<Address, Problem> {
+pub(crate) fn address(owner: &str, name: &str, daemon: &str, at: Option<&str>) -> Result<Address, Problem> {
     let bare: Address = input::known("daemon", &format!("{owner}/{name}/{daemon}"))?;
     match at {
         None => Ok(bare),

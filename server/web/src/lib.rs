@@ -50,6 +50,7 @@ mod proposals;
 mod runs;
 mod sse;
 mod stages;
+mod state;
 
 mod git;
 mod health;

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use crate::doors::Server;
 use crate::{
     accounts, budgets, daemons, discussions, effects, estimates, events, health, hooks, logs, proposals,
-    repositories, revisions, runs, schemas, sign_in, spend, sse, stages, tokens, validate,
+    repositories, revisions, runs, schemas, sign_in, spend, sse, stages, state, tokens, validate,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -74,6 +74,8 @@ pub(crate) fn api() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(daemons::list))
         .routes(routes!(daemons::get))
         .routes(routes!(daemons::inputs))
+        .routes(routes!(state::list))
+        .routes(routes!(state::get, state::set, state::remove))
         .routes(routes!(revisions::history))
         .routes(routes!(revisions::get))
         .routes(routes!(revisions::compare))

@@ -9,3 +9,4 @@ mod house;
 mod money;
 mod people;
 mod runs;
+mod state;

@@ -18,7 +18,7 @@ pub(crate) async fn run(args: &BudgetsArgs, global: &Global, ui: &Ui) -> Result<
         BudgetsCommand::List(BudgetsListArgs { history: true }) => history(&client, ui).await?,
         BudgetsCommand::Set(args) => set(&client, args, ui).await?,
         BudgetsCommand::Remove(args) => {
-            let removed = client.delete(&["budgets", &args.budget.to_string()]).await?;
+            let removed = client.delete(&["budgets", &args.budget.to_string()], &[]).await?;
             if ui.is_json() {
                 ui.document(&removed)?;
             } else {

@@ -19,6 +19,7 @@ mod jail_push;
 mod jail_registries;
 mod jail_secrets;
 mod jail_stages;
+mod jail_state;
 mod jail_worker;
 mod local_model_run;
 mod mcp;
