@@ -291,7 +291,7 @@ impl Execution<'_> {
                 Vec::new()
             }
         };
-        record.state = Variables::seen(&held, &wanted);
+        record.state = self.variables.seen(&wanted).await;
         let keeps = matches!(record.end, StageEnd::Succeeded);
         let mut writes: Vec<MemoWrite> = wanted.iter().map(|(write, _)| write.clone()).collect();
         writes.extend(said.as_ref().filter(|_| keeps).map(|said| said.write.clone()));
@@ -320,7 +320,7 @@ impl Execution<'_> {
                 Ok(Kept::Full(key)) => self.spoil(at, &mut record, variables::full(&key.name)),
             }
             wanted.clear();
-            record.state = Variables::seen(&held, &wanted);
+            record.state = self.variables.seen(&wanted).await;
         }
         Tried::Through(self.stored(Box::new(record), changed, once.next).await)
     }

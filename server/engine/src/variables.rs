@@ -191,10 +191,12 @@ impl Variables {
         Ok(wanted)
     }
 
-    /// What the journal is to say of the variables that a stage read and set.
-    pub(crate) fn seen(held: &Held, wanted: &[(MemoWrite, Value)]) -> Vec<Seen> {
+    /// What the journal is to say with a stage: what it sets, and all that the run has read and the journal does
+    /// not have, whichever stage read it. A list whose items have entries is the same list after a crash.
+    pub(crate) async fn seen(&self, wanted: &[(MemoWrite, Value)]) -> Vec<Seen> {
         let set = |name: &str| wanted.iter().any(|(write, _)| write.key.name.as_str() == name);
-        let read = held.iter().filter(|(name, known)| !known.recorded && !set(name));
+        let known = self.known.lock().await;
+        let read = known.iter().filter(|(name, known)| !known.recorded && !set(name));
         let read = read.filter_map(|(name, known)| {
             let name = MemoName::parse(name.as_str()).ok()?;
             Some(Seen { name, written: known.written, sealed: known.sealed.clone() })

@@ -390,6 +390,44 @@ async fn a_list_sets_for_each_item_and_an_outcome_tells() {
     assert!(shown.contains("[[[[],1],2],3] "), "{shown}");
 }
 
+/// The worker dies between two items; meanwhile another run empties the list.
+#[tokio::test]
+async fn a_list_is_the_same_after_a_crash() {
+    let stages = "
+  state: { queue: [a, b] }
+  stages:
+    - name: Each
+      type: foreach
+      items: '${state.queue}'
+      stages:
+        - { name: Tell, script: tell ITEM, env: { ITEM: \"${item}\" } }
+        - { name: Think, agent: small, prompt_template: \"${item}\", output: said }
+      output: all
+";
+    let (models, mut told, go) = Meanwhile::new();
+    let house = House::asking(&[("test", stages)], models.clone()).await;
+    let run = house.start("test", &json!({})).await;
+    tokio::select! {
+        _ = house.work_once() => panic!("the model does not answer"),
+        told = told.recv() => told.unwrap(),
+    }
+    set(&house, "queue", json!([])).await;
+    house.clock.advance(house.world.settings.lease);
+    let answering = async {
+        while let Some(()) = told.recv().await {
+            go.send(()).await.unwrap();
+        }
+    };
+    go.send(()).await.unwrap();
+    tokio::select! {
+        () = house.work() => {}
+        () = answering => unreachable!("the model is there"),
+    }
+    let ended = house.end_of(run).await;
+    assert_eq!(ended.output("Each"), json!(["ok", "ok"]), "{ended}");
+    assert_eq!(ended.output("Each[1]/Tell"), "b");
+}
+
 /// What was said before the last question, each as `who: words`.
 fn heard(question: &Question) -> Vec<String> {
     let line = |message: &Message| match message {
