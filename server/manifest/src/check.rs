@@ -12,6 +12,7 @@ pub(crate) mod schema;
 mod spellbook;
 mod stages;
 mod state;
+mod test;
 mod triggers;
 mod unsupported;
 
@@ -35,6 +36,7 @@ use crate::yaml;
 pub use self::hosts::NETWORK_SETS;
 pub use self::spellbook::check_spellbook;
 pub use self::stages::CODING_AGENTS;
+pub use self::test::check_test;
 pub use self::unsupported::unsupported_stages;
 
 /// A daemon's directory at a commit.

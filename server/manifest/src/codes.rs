@@ -273,12 +273,38 @@ codes! {
     NEWER_SERVER = "SB1006", "needs another version of the server",
         "`requires` does not hold for the server that checks the file. Ask the operator to update it, or widen the requirement.",
         "requires: \">=99\"\n";
+
+    // Tests.
+    TEST_INPUTS = "SB1201", "inputs that the daemon does not take",
+        "A test gives a run inputs by the names that the daemon has, and all that it needs.",
+        "# tests/crash.yaml\ninputs: { titel: It crashes }\n";
+    TEST_EVENT = "SB1202", "event that starts no run",
+        "The daemon has no trigger of this kind. Expect `status: not_started`, or give inputs in place of the event.",
+        "# tests/push.yaml\nevent: { kind: push }\n";
+    TEST_OUTPUT = "SB1203", "nothing is called so",
+        "`outputs` names outputs and stages of the daemon.",
+        "# tests/crash.yaml\nexpect: { outputs: { kidn: bug } }\n";
+    TEST_SECRET = "SB1204", "secret not usable",
+        "A test makes up values for secrets that the daemon's `permissions.secrets` names. They have at least eight characters, so that they can be found wherever they turn up.",
+        "# tests/scan.yaml\nsecrets: { SNYK_TOKEN: x }\n";
+    TEST_EXPECTATION = "SB1205", "nothing is expected",
+        "A map of conditions has at least one, and `absent: true` stands alone. To compare with a map, write it under `equals`.",
+        "# tests/crash.yaml\nexpect: { outputs: { kind: {} } }\n";
+    TEST_PATTERN = "SB1206", "not a regular expression",
+        "`matches` is a regular expression without look-around and back-references.",
+        "# tests/crash.yaml\nexpect: { outputs: { kind: { matches: \"(bug\" } } }\n";
+    TEST_COST = "SB1207", "not a bound for money",
+        "`cost` is a comparison with dollars: `<= $0.01`, `< $1`, `= $0`.",
+        "# tests/crash.yaml\nexpect: { cost: cheap }\n";
+    TEST_FIXTURE = "SB1208", "no such fixture",
+        "`workspace` is a directory and `same_as` a text file, both beside the test in the daemon's `tests/`.",
+        "# tests/crash.yaml\nworkspace: files\n";
 }
 
 /// The catalogue as Markdown: `docs/diagnostics.md`.
 pub fn to_markdown() -> String {
     let mut text = "# Diagnostics\n\nEverything that `spellbook validate`, a push, a check run or the editor can say about \
-                    `daemon.yaml` and `spellbook.yaml`.\n\n<!-- Made from server/manifest/src/codes.rs; \
+                    `daemon.yaml`, `spellbook.yaml` and the tests of daemons.\n\n<!-- Made from server/manifest/src/codes.rs; \
                     `SPELLBOOK_BLESS=1 cargo test -p manifest` writes it anew. -->\n"
         .to_owned();
     for code in ALL {

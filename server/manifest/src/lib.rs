@@ -5,13 +5,14 @@
 //! bytes ([`domain::files::Files`]), what the server knows comes as [`Rules`]. What a file may say is declared
 //! once, in `raw`: from there come the reader and the published JSON Schemas.
 //!
-//! Start with [`check_daemon`], then `raw/daemon.rs` for the shape of the file, [`model`] for what comes out,
+//! Start with [`check_daemon`] (and [`check_test`] for its tests), then `raw/daemon.rs` for the shape of the file, [`model`] for what comes out,
 //! and [`expression`] for the language between `${` and `}`.
 
 pub mod discover;
 pub mod model;
 pub mod protected;
 mod spellbook;
+pub mod test;
 
 mod check;
 mod raw;
@@ -30,7 +31,7 @@ pub mod format;
 pub mod schema;
 
 pub use check::{
-    CODING_AGENTS, DaemonSource, NETWORK_SETS, Rules, Siblings, check_daemon, check_spellbook,
+    CODING_AGENTS, DaemonSource, NETWORK_SETS, Rules, Siblings, check_daemon, check_spellbook, check_test,
     unsupported_stages,
 };
 pub use diagnostic::{Checked, Diagnostic, Severity, to_json};

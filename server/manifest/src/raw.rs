@@ -7,4 +7,5 @@ pub(crate) mod outcome;
 pub(crate) mod scalar;
 pub(crate) mod spellbook;
 pub(crate) mod stage;
+pub(crate) mod test;
 pub(crate) mod trigger;

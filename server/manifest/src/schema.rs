@@ -18,6 +18,11 @@ pub fn spellbook() -> Json {
     published::<raw::spellbook::File>("Spellbook repository", "spellbook.v1.json")
 }
 
+/// The schema of a daemon's tests: what `schema/test.v1.json` holds.
+pub fn test() -> Json {
+    published::<raw::test::File>("Spellbook test", "test.v1.json")
+}
+
 /// A schema as it is written to its file: indented, with a newline at the end.
 pub fn to_text(schema: &Json) -> String {
     format!("{schema:#}\n")
@@ -47,6 +52,12 @@ fn sentence(error: &jsonschema::ValidationError<'_>) -> String {
 /// A YAML file as JSON, read by the same rules as a manifest; `None` when it is not YAML.
 pub fn yaml_to_json(text: &str) -> Option<Json> {
     crate::yaml::parse(text).ok().map(|node| node.to_json())
+}
+
+/// Data as a YAML file that people can read and compare: keys in their order, texts of several lines as
+/// blocks, nothing folded. [`yaml_to_json`] reads it back.
+pub fn json_to_yaml(json: &Json) -> String {
+    crate::yaml::write(json)
 }
 
 fn published<T: JsonSchema>(title: &str, id: &str) -> Json {

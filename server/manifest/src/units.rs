@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use domain::money::NanoUsd;
+
+use crate::test::Bound;
+
 /// The longest time that can be written.
 const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -55,6 +59,15 @@ pub(crate) fn thousandths(text: &str) -> Option<u64> {
     }
     let decimals: u64 = format!("{decimals:0<3}").parse().ok()?;
     whole.parse::<u64>().ok()?.checked_mul(1_000)?.checked_add(decimals)
+}
+
+/// A comparison with dollars: `<= $0.01`.
+pub(crate) fn bound(text: &str) -> Option<(Bound, NanoUsd)> {
+    let text = text.trim();
+    let bounds = [Bound::AtMost, Bound::Below, Bound::Exactly];
+    let (bound, amount) =
+        bounds.into_iter().find_map(|bound| Some((bound, text.strip_prefix(bound.sign())?)))?;
+    Some((bound, amount.parse().ok()?))
 }
 
 /// A time as people write it, the other way round.

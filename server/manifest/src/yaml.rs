@@ -81,6 +81,23 @@ pub(crate) fn parse(source: &str) -> Result<Node, YamlError> {
         .map_err(|error| refusal::refused(source, &error))
 }
 
+/// Writes data so that [`parse`] reads the same again. Blocks cannot hold every text (spaces at the end of
+/// lines, control characters); where they would not, texts are quoted.
+pub(crate) fn write(json: &Json) -> String {
+    let written = |quoted| {
+        let options = serde_saphyr::ser_options! {
+            min_fold_chars: usize::MAX,
+            quote_all: quoted,
+        };
+        let mut text = String::new();
+        serde_saphyr::to_fmt_writer_with_options(&mut text, json, options)
+            .expect("because JSON is YAML, and memory takes it");
+        text
+    };
+    let text = written(false);
+    if parse(&text).is_ok_and(|node| node.to_json() == *json) { text } else { written(true) }
+}
+
 impl Node {
     /// The value without its places.
     pub(crate) fn to_json(&self) -> Json {

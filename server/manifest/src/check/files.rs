@@ -69,7 +69,7 @@ impl Check<'_> {
 }
 
 /// Whether a path is not one that stays below where it begins.
-fn leaves(path: &str) -> bool {
+pub(super) fn leaves(path: &str) -> bool {
     path.is_empty()
         || path.starts_with(['/', '~'])
         || path.contains(['\\', '\0'])

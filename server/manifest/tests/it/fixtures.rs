@@ -11,7 +11,8 @@ use domain::limits::Limits;
 use domain::name::DaemonId;
 use manifest::model::{Input, InputKind};
 use manifest::{
-    DaemonSource, Diagnostic, Rules, Siblings, Style, check_daemon, check_spellbook, codes, render, schema,
+    DaemonSource, Diagnostic, Rules, Siblings, Style, check_daemon, check_spellbook, check_test, codes,
+    render, schema, test,
 };
 
 use crate::bless::root;
@@ -107,12 +108,26 @@ fn check(id: &str, files: &Files) -> (bool, Vec<Diagnostic>, String) {
     }
     let source = DaemonSource { id, directory: &format!("daemons/{id}"), files };
     let checked = check_daemon(source, &Rules { siblings: Some(&SIBLINGS), ..RULES });
-    let shown = render(&checked.diagnostics, &source, Style::Plain);
-    (checked.is_valid(), checked.diagnostics, shown)
+    let (mut valid, mut diagnostics) = (checked.is_valid(), checked.diagnostics);
+    for path in test::files_of(files) {
+        let checked = check_test(source, path, checked.value.as_ref());
+        valid &= checked.is_valid();
+        diagnostics.extend(checked.diagnostics);
+    }
+    let shown = render(&diagnostics, &source, Style::Plain);
+    (valid, diagnostics, shown)
 }
 
 /// Whether the published schema takes the file.
 fn schema_takes(files: &Files) -> bool {
+    let tests = schema::test();
+    let takes = |path: &str| {
+        let text = files.bytes(path).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        text.and_then(schema::yaml_to_json).is_some_and(|json| schema::validate(&tests, &json).is_ok())
+    };
+    if !test::files_of(files).all(takes) {
+        return false;
+    }
     let (schema, bytes) = match files.bytes("spellbook.yaml") {
         Some(bytes) => (schema::spellbook(), bytes),
         None => {

@@ -7,3 +7,4 @@ mod fixtures;
 mod formatting;
 mod hostile;
 mod published;
+mod written;
