@@ -25,7 +25,7 @@ pub trait Proxy: std::fmt::Debug + Send + Sync {
 /// Whose programs are admitted, and to what.
 #[derive(Debug, Clone)]
 pub struct Guest {
-    /// Tells guests apart in logs.
+    /// Tells guests apart in logs: the run, a space, and the stage.
     pub name: String,
     /// The models that may be asked, by any name that the catalogue or the operator knows; a program
     /// may name one of these or what its provider calls it. None admits to no model at all.

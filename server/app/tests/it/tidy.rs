@@ -17,6 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("engine", &["domain", "ports", "manifest", "git"]),
     ("agents", &["domain", "ports"]),
     ("gateway", &["domain", "ports"]),
+    ("cassettes", &["domain", "ports"]),
     ("git", &["domain", "ports"]),
     ("sandbox", &["domain", "ports"]),
     ("store-sqlite", &["domain", "ports"]),
