@@ -154,7 +154,7 @@ fn reason_or_later(refusal: Refusal) -> Result<Result<Box<NewRun>, String>, Stor
 }
 
 /// The first trigger that matches, or why the last one that could does not.
-fn first_match<'t>(triggers: &'t [Trigger], event: &Event) -> Result<&'t Trigger, String> {
+pub(crate) fn first_match<'t>(triggers: &'t [Trigger], event: &Event) -> Result<&'t Trigger, String> {
     let mut reason = format!("it does not wait for {}", event.kind.as_str());
     for trigger in triggers {
         match matching(trigger, event) {

@@ -46,6 +46,7 @@ pub mod inputs;
 pub mod logs;
 pub mod proposals;
 pub mod refusal;
+pub mod rehearsal;
 pub mod replay;
 pub mod report;
 pub mod repositories;

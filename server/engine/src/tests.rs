@@ -11,6 +11,7 @@ mod endings;
 mod groups;
 mod images;
 mod money;
+mod rehearsals;
 mod side_by_side;
 mod state;
 mod worker;

@@ -1,0 +1,96 @@
+//! A run as an event or a person would start it, with everything that it wants only staged: what a test of a
+//! daemon runs.
+
+use domain::event::{Actor, Event, EventKind};
+use domain::id::RunId;
+use domain::name::Address;
+use domain::run::{Cause, EffectMode, Order};
+use manifest::expression::Expression;
+use ports::store::runs::{NewRun, Priority};
+use serde_json::{Map, Value as Json};
+
+use crate::context::Context;
+use crate::refusal::Refusal;
+use crate::world::World;
+use crate::{address, dispatch, group, inputs};
+
+/// A run to be tried.
+#[derive(Debug, Clone)]
+pub struct Rehearsal {
+    /// Which daemon, at which version.
+    pub address: Address,
+    /// What it is given.
+    pub inputs: Map<String, Json>,
+    /// Who starts it, when nothing has happened.
+    pub actor: Actor,
+    /// What happened, in the repository of the daemon; its branch and commit are those of the daemon.
+    pub event: Option<Event>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rehearsed {
+    /// The run is queued.
+    Started(RunId),
+    /// The event starts none, and why.
+    NotStarted(String),
+}
+
+/// Queues the run, if what happened starts one. `cooldown`, `debounce` and `concurrency` have no part in it.
+///
+/// # Errors
+/// When there is no such daemon, or it cannot be run so.
+pub async fn start(world: &World, rehearsal: Rehearsal) -> Result<Rehearsed, Refusal> {
+    let target = address::resolve(world, &rehearsal.address).await?;
+    if let Some((stage, what)) = manifest::unsupported_stages(&target.manifest).first() {
+        let message = format!("this version cannot run stage `{stage}`: it cannot run {what} yet");
+        return Err(Refusal::invalid("stage_unsupported", message));
+    }
+    let event = rehearsal.event.map(|event| Event {
+        repository: target.repository.id,
+        branch: Some(target.branch.clone()),
+        commit: Some(target.commit.clone()),
+        ..event
+    });
+    let trigger = match &event {
+        None => None,
+        Some(event) => match dispatch::first_match(&target.manifest.triggers, event) {
+            Ok(trigger) => Some(trigger),
+            Err(reason) => return Ok(Rehearsed::NotStarted(reason)),
+        },
+    };
+    let inputs = inputs::accept(&target.manifest.inputs, &rehearsal.inputs)?;
+    let now = world.clock.now();
+    let (kind, actor) = match &event {
+        Some(event) => (event.kind, event.actor.clone()),
+        None => (EventKind::Manual, rehearsal.actor),
+    };
+    let run = Order {
+        repository: target.repository.id,
+        daemon: rehearsal.address.daemon,
+        branch: target.branch,
+        commit: target.commit,
+        digest: target.digest,
+        cause: Cause { event: event.as_ref().map(|event| event.id), kind, actor, parent: None, replay: None },
+        inputs,
+        effects: EffectMode::Stage,
+    }
+    .queued(RunId::new(world.clock.unique()), now, now);
+    if let Some(source) = trigger.and_then(|trigger| trigger.skip_if.as_ref()) {
+        let context = Context::new(&run, &run.inputs, Vec::new(), event.as_ref(), "");
+        let invalid = |error: String| Refusal::invalid("skip_if_invalid", format!("`skip_if`: {error}"));
+        let condition = Expression::parse_condition(source).map_err(|error| invalid(error.to_string()))?;
+        if condition.holds(&context).map_err(|error| invalid(error.to_string()))? {
+            return Ok(Rehearsed::NotStarted(format!("`skip_if: {source}` holds")));
+        }
+    }
+    group::of(&target.manifest, &run, event.as_ref())
+        .map_err(|error| Refusal::invalid("concurrency_invalid", error.to_string()))?;
+    if let Some(event) = &event {
+        world.store.event_record(event, None).await?;
+    }
+    let id = run.id;
+    let new = NewRun { run, concurrency: None, replaces: None, priority: Priority::Interactive };
+    world.store.run_enqueue(&new, None).await?;
+    Ok(Rehearsed::Started(id))
+}
