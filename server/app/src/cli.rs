@@ -63,7 +63,7 @@ pub struct Global {
     /// The server to ask, as http:// or https:// address; without it, the one of the last `login`
     #[arg(long, global = true, value_name = "URL", env = "SPELLBOOK_SERVER", hide_env_values = true)]
     pub server: Option<String>,
-    /// The configuration of serve, work, run, doctor and migrate
+    /// The configuration of serve, work, run, test, doctor and migrate
     #[arg(long, global = true, value_name = "FILE", env = "SPELLBOOK_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 }
@@ -100,6 +100,11 @@ pub enum Command {
         after_help = "Examples:\n  spellbook run daemons/hello --input who=Ada\n  spellbook run ada/book/review@main --input diff=@change.patch --watch"
     )]
     Run(RunArgs),
+    /// Test daemons against recorded answers: no server, no network, no key
+    #[command(
+        after_help = "Examples:\n  spellbook test\n  spellbook test daemons/triage --filter crash --record"
+    )]
+    Test(TestArgs),
     /// Start a server
     #[command(after_help = "Example:\n  spellbook serve --listen 0.0.0.0:7717 --data /var/lib/spellbook")]
     Serve(ServeArgs),
@@ -285,6 +290,29 @@ impl RunArgs {
         }
         self.daemon.parse().map_or(Place::Directory(path), Place::Server)
     }
+}
+
+/// `spellbook test`
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Daemons' directories, or test files; without one, all daemons in the current directory
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Ask models, servers and coding agents anew, and keep what they answer
+    #[arg(long)]
+    pub record: bool,
+    /// Ask only what has no recording, and keep what is answered
+    #[arg(long, conflicts_with = "record")]
+    pub record_missing: bool,
+    /// Only tests that have this in their name, DAEMON/TEST
+    #[arg(long, value_name = "NAME")]
+    pub filter: Option<String>,
+    /// Write what came of them as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Fail where a recording was not used
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// `spellbook serve`

@@ -23,6 +23,7 @@ mod serve;
 mod spend;
 mod state;
 mod status;
+mod test;
 mod validate;
 mod work;
 mod worktree;
@@ -56,6 +57,7 @@ async fn dispatch(cli: Cli, ui: &Ui) -> Result<Exit, CommandError> {
             Place::Directory(directory) => run::run(&directory, &args, &configuration(global)?, ui).await,
             Place::Server(address) => run_remote::run(&address, &args, global, ui).await,
         },
+        Command::Test(args) => test::run(&args, &configuration(global)?, ui).await,
         Command::Serve(args) => serve::run(&args, configuration(global)?, ui).await,
         Command::Work(args) => work::run(&args, &configuration(global)?).await,
         Command::List(args) => list::run(&args, global, ui).await,

@@ -18,7 +18,10 @@ use crate::output::{Tone, Ui};
 /// the daemon's own.
 const fn files(template: Template) -> &'static [(&'static str, &'static str)] {
     match template {
-        Template::Script => &[("daemon.yaml", include_str!("../../templates/script/daemon.yaml"))],
+        Template::Script => &[
+            ("daemon.yaml", include_str!("../../templates/script/daemon.yaml")),
+            ("tests/count.yaml", include_str!("../../templates/script/tests/count.yaml")),
+        ],
         Template::Prompt => &[
             ("daemon.yaml", include_str!("../../templates/prompt/daemon.yaml")),
             ("prompts/sum-up.md", include_str!("../../templates/prompt/prompts/sum-up.md")),
@@ -53,7 +56,11 @@ pub(crate) fn run(args: &NewArgs, ui: &Ui) -> Result<Exit, CommandError> {
     let files: Vec<(PathBuf, String)> = files.collect();
     write(root, &files)?;
     let place = shown(&directory);
-    let next = [format!("spellbook validate {place}"), run_command(args.template, &place)];
+    let mut next = vec![format!("spellbook validate {place}")];
+    if files.iter().any(|(path, _)| path.starts_with(directory.join("tests"))) {
+        next.push(format!("spellbook test {place}"));
+    }
+    next.push(run_command(args.template, &place));
     report(&files, &next, ui)
 }
 

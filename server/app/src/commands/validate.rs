@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use manifest::discover::SPELLBOOKS;
-use manifest::{Diagnostic, Severity, Sources, Style, render, to_json};
+use manifest::test::Test;
+use manifest::{Diagnostic, Manifest, Severity, Sources, Style, check_test, render, to_json};
 use serde_json::{Value as Json, json};
 
 use super::worktree::{LocalDaemon, Worktree};
@@ -15,7 +16,7 @@ use crate::output::{Tone, Ui, visible, visible_lines};
 
 /// What was found.
 #[derive(Debug, Default)]
-struct Findings {
+pub(super) struct Findings {
     daemons: usize,
     problems: Vec<Problem>,
     unseen: Vec<String>,
@@ -84,22 +85,41 @@ impl Findings {
         let progress = ui.steps("checking", found.daemons.len());
         for location in found.daemons {
             if done.insert(worktree.root().join(&location.directory)) {
-                self.check(&worktree.load(location)?, &worktree)?;
+                let daemon = worktree.load(location)?;
+                if let Some(manifest) = self.check(&daemon, &worktree)? {
+                    self.check_tests(&daemon, &manifest);
+                }
             }
             progress.step();
         }
         Ok(())
     }
 
-    fn check(&mut self, daemon: &LocalDaemon, worktree: &Worktree) -> Result<(), CommandError> {
+    /// Checks a daemon, and gives what it is when it is valid.
+    pub(super) fn check(
+        &mut self,
+        daemon: &LocalDaemon,
+        worktree: &Worktree,
+    ) -> Result<Option<Manifest>, CommandError> {
         self.daemons += 1;
         let mut checked = daemon.check(worktree.spellbook(), None);
-        if let Some(manifest) = checked.value.filter(|manifest| !manifest.callees().is_empty()) {
-            let siblings = worktree.siblings(&manifest)?;
+        if let Some(manifest) = checked.value.as_ref().filter(|manifest| !manifest.callees().is_empty()) {
+            let siblings = worktree.siblings(manifest)?;
             checked = daemon.check(worktree.spellbook(), Some(&siblings));
         }
         self.extend(checked.diagnostics, &daemon.source());
-        Ok(())
+        Ok(checked.value)
+    }
+
+    /// Checks the tests of a daemon, and gives those that are valid, each with its file.
+    pub(super) fn check_tests(&mut self, daemon: &LocalDaemon, manifest: &Manifest) -> Vec<(String, Test)> {
+        let mut tests = Vec::new();
+        for file in manifest::test::files_of(&daemon.files) {
+            let checked = check_test(daemon.source(), file, Some(manifest));
+            self.extend(checked.diagnostics, &daemon.source());
+            tests.extend(checked.value.map(|test| (file.to_owned(), test)));
+        }
+        tests
     }
 
     fn extend(&mut self, diagnostics: Vec<Diagnostic>, sources: &dyn Sources) {
@@ -116,8 +136,14 @@ impl Findings {
         self.problems.iter().map(|problem| &problem.diagnostic)
     }
 
-    fn count(&self, severity: Severity) -> usize {
+    /// How many there are.
+    pub(super) fn count(&self, severity: Severity) -> usize {
         self.diagnostics().filter(|diagnostic| diagnostic.severity == severity).count()
+    }
+
+    /// Shows them to people, or to programs.
+    pub(super) fn present(&self, ui: &Ui) -> Result<(), CommandError> {
+        if ui.is_json() { ui.document(&self.to_json()) } else { self.show(ui) }
     }
 
     fn summary(&self) -> String {

@@ -3,11 +3,11 @@
 //! Symbolic links are told apart and never followed below the root, as on a server, which sees git's
 //! trees and not what a link points to.
 
-use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use domain::files::{File, Files};
 use domain::limits::Limits;
@@ -32,7 +32,7 @@ pub(crate) struct Worktree {
     spellbook: Option<OwnFile>,
     layout: Layout,
     /// Every daemon of it, once somebody asked.
-    all: OnceCell<Vec<Location>>,
+    all: OnceLock<Vec<Location>>,
 }
 
 /// `spellbook.yaml`, as it was read and understood.
@@ -91,7 +91,7 @@ impl Worktree {
         let value = spellbook.as_ref().and_then(|file| file.checked.value.clone()).unwrap_or_default();
         let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let layout = Layout::new(&name, &value);
-        Ok((Self { root, spellbook, layout, all: OnceCell::new() }, inside))
+        Ok((Self { root, spellbook, layout, all: OnceLock::new() }, inside))
     }
 
     /// The root.
@@ -143,13 +143,7 @@ impl Worktree {
 
     /// What a daemon calls by `./id`, and what else it could have called.
     pub(crate) fn siblings(&self, caller: &Manifest) -> Result<Siblings, CommandError> {
-        let all = match self.all.get() {
-            Some(all) => all,
-            None => self.all.get_or_init({
-                let found = self.discover(Path::new(""))?;
-                || found.daemons
-            }),
-        };
+        let all = self.all()?;
         let ids = all.iter().map(|location| location.id.clone()).collect();
         let mut siblings = Siblings { ids, ..Siblings::default() };
         for location in all.iter().filter(|location| caller.callees().contains(&location.id)) {
@@ -157,6 +151,21 @@ impl Worktree {
             siblings.called.insert(location.id.clone(), checked.value.map(|manifest| manifest.inputs));
         }
         Ok(siblings)
+    }
+
+    /// The daemon of an id.
+    pub(crate) fn daemon(&self, id: &DaemonId) -> Result<Option<LocalDaemon>, CommandError> {
+        let location = self.all()?.iter().find(|location| location.id == *id);
+        location.map(|location| self.load(location.clone())).transpose()
+    }
+
+    /// Every daemon of the spellbook.
+    fn all(&self) -> Result<&[Location], CommandError> {
+        if let Some(all) = self.all.get() {
+            return Ok(all);
+        }
+        let found = self.discover(Path::new(""))?.daemons;
+        Ok(self.all.get_or_init(|| found))
     }
 
     /// Reads a daemon.

@@ -12,6 +12,7 @@ mod daemons;
 mod explain;
 mod house;
 mod jail_agents;
+mod jail_cassettes;
 mod jail_hostile;
 mod jail_kill;
 mod jail_network;

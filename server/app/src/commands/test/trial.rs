@@ -1,0 +1,308 @@
+//! One test: its world, its run, what came of it, and its cassette.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cassettes::{Cassette, Mode, Scrub, Tape};
+use domain::event::{Actor, Event};
+use domain::id::{EventId, RunId, WorkerId};
+use domain::name::{Address, At, Branch, SecretName};
+use domain::repository::Origin;
+use domain::run::{Run, RunState};
+use domain::value::Taint;
+use engine::reconcile::{self, Pushed};
+use engine::rehearsal::{self, Rehearsal, Rehearsed};
+use engine::work::{self, WorkOutcome};
+use engine::{Refusal, World};
+use manifest::Manifest;
+use manifest::model::InputKind;
+use manifest::test::{TESTS, Test};
+use ports::source::SnapshotSpec;
+use ports::store::Page;
+use ports::store::runs::RunFilter;
+use secrecy::SecretString;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::book;
+use super::judge::{self, Course};
+use super::report::{Fault, Verdict};
+use super::surroundings::{Surroundings, TestClock};
+use crate::commands::worktree::{LocalDaemon, Worktree, read_text};
+use crate::config::Config;
+use crate::exit::CommandError;
+use crate::tools;
+
+/// The most bytes that a test's repository has.
+const MOST_BYTES: u64 = 256 << 20;
+/// The longest cassette, bytes: YAML beyond it is not read.
+const LONGEST: usize = 1 << 20;
+/// How long nothing is looked for when nothing is ready.
+const PAUSE: Duration = Duration::from_millis(20);
+/// What stands above a cassette.
+const HEADING: &str =
+    "# Made by `spellbook test --record`: what was asked in this test, and what was answered.\n";
+
+/// A test that is to be run.
+#[derive(Debug)]
+pub(super) struct Trial {
+    pub(super) worktree: Arc<Worktree>,
+    pub(super) daemon: Arc<LocalDaemon>,
+    pub(super) manifest: Manifest,
+    /// Its file in the daemon's directory.
+    pub(super) file: String,
+    pub(super) test: Test,
+    pub(super) mode: Mode,
+}
+
+impl Trial {
+    /// Runs it and judges what came of it.
+    pub(super) async fn run(&self, config: &Config) -> Verdict {
+        let begun = Instant::now();
+        let mut verdict = Verdict {
+            daemon: self.daemon.location.id.to_string(),
+            test: self.test.name.clone(),
+            title: self.test.title.clone(),
+            file: self.daemon.source().path(&self.file),
+            ..Verdict::default()
+        };
+        if let Err(error) = self.play(config, &mut verdict).await {
+            verdict.faults.push(Fault::of_error(&error));
+        }
+        verdict.took = begun.elapsed();
+        verdict
+    }
+
+    async fn play(&self, config: &Config, verdict: &mut Verdict) -> Result<(), CommandError> {
+        let secrets = self.secrets();
+        let tape = Arc::new(Tape::new(self.cassette()?, self.mode, self.scrub(&secrets)));
+        let surroundings = Surroundings::make(config, &tape, secrets).await?;
+        let played = self.rehearse(&surroundings, &tape, verdict).await;
+        surroundings.close().await;
+        played?;
+        let replay = self.mode == Mode::Replay;
+        // What has no recording went wrong for that reason, and so did what came after it.
+        let misses = tape.misses();
+        if !misses.is_empty() {
+            let name = format!("{}/{}", verdict.daemon, verdict.test);
+            verdict.faults = misses.into_iter().map(|miss| Fault::of_miss(miss, &name)).collect();
+        }
+        verdict.faults.extend(tape.not_recorded().into_iter().map(Fault::of_unrecorded));
+        if verdict.faults.is_empty() {
+            verdict.unused = tape.unused();
+            verdict.knocks = tape.knocks();
+        }
+        if !replay && tape.not_recorded().is_empty() {
+            verdict.recorded = self.keep(&tape)?;
+        }
+        Ok(())
+    }
+
+    /// Runs it in a world of its own.
+    async fn rehearse(
+        &self,
+        surroundings: &Surroundings,
+        tape: &Tape,
+        verdict: &mut Verdict,
+    ) -> Result<(), CommandError> {
+        let world = &surroundings.world;
+        let address = self.deploy(surroundings).await?;
+        let event = self.test.event.as_ref().map(|event| Event {
+            id: EventId::new(world.clock.unique()),
+            // Where it happened is filled in when it is known.
+            repository: domain::id::RepositoryId::new(world.clock.unique()),
+            kind: event.kind,
+            action: event.action.clone(),
+            branch: None,
+            commit: None,
+            paths: event.paths.clone(),
+            actor: Actor { name: event.actor.clone(), role: Some(event.role.clone()), bot: false },
+            labels: event.labels.clone(),
+            draft: event.draft,
+            payload: event.payload.clone(),
+            taint: Taint::External,
+            depth: 0,
+            occurred_at: TestClock::beginning(),
+        });
+        let inputs = self.test.inputs.clone();
+        let actor = Actor { name: "tester".to_owned(), role: Some("write".to_owned()), bot: false };
+        let rehearsal = Rehearsal { address, inputs, actor, event: event.clone() };
+        let run = match rehearsal::start(world, rehearsal).await.map_err(|refusal| refused(&refusal))? {
+            Rehearsed::Started(run) => run,
+            Rehearsed::NotStarted(reason) => {
+                verdict.faults = judge::not_started(&self.test.expect, &reason);
+                return Ok(());
+            }
+        };
+        surroundings.clock.begin();
+        let run = Box::pin(finish(world, run)).await?;
+        self.note_changes(world, tape).await?;
+        let course = Course::of(world, run, event).await?;
+        verdict.cost = course.cost();
+        verdict.faults = judge::faults(&self.test.expect, &course, world).await?;
+        Ok(())
+    }
+
+    /// Makes the repository of the test, with the daemon deployed.
+    async fn deploy(&self, surroundings: &Surroundings) -> Result<Address, CommandError> {
+        let world = &surroundings.world;
+        let directory = surroundings.book();
+        book::write(&directory, &self.worktree, &self.daemon, &self.test)?;
+        let main: Branch = "main".parse().expect("because it is a branch's name");
+        // A daemon in the root is called like the repository.
+        let path = format!("tests/{}", self.daemon.location.id).parse().map_err(anyhow::Error::from)?;
+        let created = engine::repositories::create(world, path, Origin::Hosted, main.clone()).await;
+        let repository = created.map_err(|refusal| refused(&refusal))?;
+        let at = TestClock::beginning();
+        let begun = surroundings.wired.git.begin(repository.id, &directory, at).await;
+        let parent = begun.map_err(anyhow::Error::from)?;
+        let spec = SnapshotSpec {
+            repository: repository.id,
+            run: RunId::new(world.clock.unique()),
+            directory: &directory,
+            parent: &parent,
+            checkout: None,
+            message: "The files of a test\n",
+            max_bytes: MOST_BYTES,
+            at,
+        };
+        let commit = world.source.snapshot(spec).await.map_err(anyhow::Error::from)?.commit;
+        let moved = world.source.move_branch(repository.id, &main, None, Some(&commit)).await;
+        moved.map_err(anyhow::Error::from)?;
+        let pushed = Pushed { branches: vec![main.clone()], actor: None, skip_runs: true };
+        reconcile::repository(world, repository.id, &pushed).await.map_err(|refusal| refused(&refusal))?;
+        let (repository, daemon) = (repository.path, self.daemon.location.id.clone());
+        Ok(Address { repository, daemon, at: At::Named(main) })
+    }
+
+    /// The secrets of the run: those that the test makes up. A recording goes to real servers and takes real
+    /// ones, from where `spellbook run` has them.
+    fn secrets(&self) -> BTreeMap<SecretName, SecretString> {
+        let made_up =
+            self.test.secrets.iter().map(|(name, text)| (name.clone(), SecretString::from(text.clone())));
+        let mut secrets: BTreeMap<SecretName, SecretString> = made_up.collect();
+        if self.mode != Mode::Replay {
+            for name in &self.manifest.permissions.secrets {
+                let real = tools::variable(&format!("SPELLBOOK_SECRET_{name}"));
+                secrets.extend(real.map(|real| (name.clone(), SecretString::from(real))));
+            }
+        }
+        secrets
+    }
+
+    /// What takes secrets out: those of the run, its secret inputs, and in a replay nothing more than these.
+    fn scrub(&self, secrets: &BTreeMap<SecretName, SecretString>) -> Scrub {
+        let is_secret = |name: &str| {
+            self.manifest.inputs.iter().any(|input| input.name == name && input.kind == InputKind::Secret)
+        };
+        let given = self.test.inputs.iter().filter(|(name, _)| is_secret(name));
+        let inputs: BTreeMap<&str, SecretString> = given
+            .filter_map(|(name, value)| Some((name.as_str(), value.as_str()?.to_owned().into())))
+            .collect();
+        let declared = secrets.iter().map(|(name, secret)| (name.as_str(), secret));
+        Scrub::new(declared.chain(inputs.iter().map(|(name, secret)| (*name, secret))))
+    }
+
+    fn cassette_path(&self) -> PathBuf {
+        let directory = self.worktree.root().join(&self.daemon.location.directory);
+        directory.join(TESTS).join("cassettes").join(format!("{}.yaml", self.test.name))
+    }
+
+    /// What was recorded before.
+    fn cassette(&self) -> Result<Cassette, CommandError> {
+        let path = self.cassette_path();
+        if path.symlink_metadata().is_err() {
+            return Ok(Cassette::default());
+        }
+        let unreadable = |why: String| {
+            let message = format!("{}: {why}", path.display());
+            CommandError::failed("cassette_unreadable", message)
+                .help("record it anew: spellbook test --record")
+        };
+        let read = read_text(&path).and_then(|text| {
+            let json = manifest::schema::yaml_to_json(&text);
+            let json = json.ok_or_else(|| unreadable("this is not YAML".to_owned()))?;
+            Cassette::from_json(json).map_err(|error| unreadable(error.to_string()))
+        });
+        // What is to be recorded anew need not be readable.
+        if self.mode == Mode::Record { Ok(read.unwrap_or_default()) } else { read }
+    }
+
+    /// Writes what was recorded; says how much it is.
+    fn keep(&self, tape: &Tape) -> Result<Option<usize>, CommandError> {
+        let (path, cassette) = (self.cassette_path(), tape.cassette());
+        let unwritable = |error: io::Error| {
+            CommandError::failed("unwritable", format!("{} cannot be written", path.display())).because(error)
+        };
+        if cassette.is_empty() {
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritable(error)),
+                _ => Ok(Some(0)),
+            };
+        }
+        let scrub = self.scrub(&self.secrets());
+        let text = format!("{HEADING}{}", manifest::schema::json_to_yaml(&cassette.to_json(&scrub)));
+        if scrub.finds(&text) {
+            let message = "a secret would stand in the cassette; it was not written";
+            return Err(CommandError::failed("secret_recorded", message));
+        }
+        if text.len() > LONGEST {
+            let message = format!("the cassette would have {} bytes, and {LONGEST} are read", text.len());
+            return Err(CommandError::failed("cassette_too_large", message).help("test less at once"));
+        }
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(unwritable)?;
+        }
+        fs::write(&path, text).map_err(unwritable)?;
+        Ok(Some(cassette.len()))
+    }
+
+    /// Tells the tape what coding agents changed.
+    async fn note_changes(&self, world: &World, tape: &Tape) -> Result<(), CommandError> {
+        let workers = tape.workers();
+        if workers.is_empty() {
+            return Ok(());
+        }
+        let runs = world.store.run_list(&RunFilter::default(), &Page::first(1_000)).await;
+        for run in runs.map_err(anyhow::Error::from)? {
+            for record in world.store.run_journal(run.id).await.map_err(anyhow::Error::from)? {
+                let guest = format!("{} {}", run.id, record.path);
+                if !workers.contains(&guest) || record.snapshot.is_none() {
+                    continue;
+                }
+                let diff = engine::replay::stage_diff(world, run.id, record.path.as_str()).await;
+                let diff = diff.map_err(|refusal| refused(&refusal))?;
+                if diff.truncated || diff.patch.contains("\nBinary files ") {
+                    tape.refuse(format!("`{}` changed too much, or binary files", record.path));
+                }
+                tape.changed(&guest, &diff.patch);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Works until the run has ended, and with it the runs that it calls.
+async fn finish(world: &World, run: RunId) -> Result<Run, CommandError> {
+    let worker = WorkerId::new(world.clock.unique());
+    let never = CancellationToken::new();
+    loop {
+        let outcome = work::next(world, worker, &never).await.map_err(anyhow::Error::from)?;
+        if matches!(outcome, WorkOutcome::Worked { .. }) {
+            continue;
+        }
+        let known = world.store.run_get(run).await.map_err(anyhow::Error::from)?;
+        match known.filter(|run| matches!(run.state, RunState::Ended { .. })) {
+            Some(ended) => return Ok(ended),
+            None => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+pub(super) fn refused(refusal: &Refusal) -> CommandError {
+    CommandError::failed(refusal.code, refusal.message.clone())
+}
