@@ -13,7 +13,7 @@ use domain::id::RepositoryId;
 use domain::name::SecretName;
 use domain::time::Timestamp;
 use engine::World;
-use engine::world::{Desks, Manifests};
+use engine::world::{Desks, Manifests, Sessions};
 use ports::agents::Agents;
 use ports::clock::Clock;
 use ports::models::Models;
@@ -72,12 +72,14 @@ impl Surroundings {
             proxy: Arc::new(TapedProxy::new(Arc::clone(tape), proxy, runtime)) as Arc<dyn Proxy>,
             web: Arc::new(TapedWeb::new(Arc::clone(tape), web)) as Arc<dyn Web>,
             secrets: Arc::new(TestSecrets(secrets)),
+            vault: Arc::clone(&real.vault),
             objects: Arc::clone(&real.objects),
             forge: Arc::clone(&real.forge),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             settings: real.settings.clone(),
             manifests: Manifests::default(),
             desks: Desks::default(),
+            sessions: Sessions::default(),
         };
         Ok(Self { world, wired, clock, directory })
     }
