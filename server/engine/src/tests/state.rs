@@ -248,6 +248,72 @@ async fn a_stage_that_is_tried_again_reads_anew() {
     assert_eq!(kept(&house, "counter").await, Some(Value::trusted(2)));
 }
 
+/// Two models: `first` answers when it may, `later` when it may.
+#[derive(Debug, Default, Clone)]
+struct Gates {
+    asked: CancellationToken,
+    first: CancellationToken,
+    later: CancellationToken,
+}
+
+#[async_trait]
+impl Models for Gates {
+    async fn ask(
+        &self,
+        question: Question,
+        pieces: mpsc::Sender<String>,
+        cancel: CancellationToken,
+    ) -> Result<Answer, ModelError> {
+        if question.choice.targets == ["first"] {
+            self.asked.cancel();
+            self.first.cancelled().await;
+        } else {
+            self.later.cancelled().await;
+        }
+        ScriptedModels::saying("ok").with_names(&["first", "later"]).ask(question, pieces, cancel).await
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec!["first".to_owned(), "later".to_owned()]
+    }
+}
+
+/// `Think` was too late and waits to be tried again when `Beside` is recorded and the worker dies: what it had
+/// done is not a part of what `Beside` left.
+#[tokio::test]
+async fn what_was_too_late_does_not_find_itself_done() {
+    let stages = "
+  state: { counter: 0 }
+  stages:
+    - { name: Think, needs: [], type: hybrid, agent: first, script: put tries.txt once, set: { counter: [\"${state.counter}\"] }, retry: { limit: 1, backoff: { duration: 1m } } }
+    - { name: Beside, needs: [], type: hybrid, agent: later, script: put beside.txt done }
+    - { name: Files, needs: [Think, Beside], script: \"show tries.txt\\nshow beside.txt\" }
+";
+    let gates = Gates::default();
+    let house = House::asking(&[("test", stages)], Arc::new(gates.clone())).await;
+    let run = house.start("test", &json!({})).await;
+    let meanwhile = async {
+        gates.asked.cancelled().await;
+        set(&house, "counter", json!(7)).await;
+        gates.first.cancel();
+        house.until(async |house| house.log(run).await.contains("tried again in").then_some(())).await;
+        gates.later.cancel();
+        let recorded =
+            async |house: &House| (!house.store.run_journal(run).await.unwrap().is_empty()).then_some(());
+        house.until(recorded).await;
+    };
+    tokio::select! {
+        _ = house.work_once() => panic!("it is a minute until the next try"),
+        () = meanwhile => {}
+    }
+    house.clock.advance(house.world.settings.lease);
+    house.work().await;
+    let ended = house.end_of(run).await;
+    assert_eq!(ended.to_string(), "succeeded (Beside succeeded, Think succeeded, Files succeeded)");
+    assert_eq!(ended.output("Files"), "once done ");
+    assert_eq!(kept(&house, "counter").await, Some(Value::trusted(json!([7]))));
+}
+
 #[tokio::test]
 async fn what_a_run_never_read_it_may_replace() {
     let stages = "
