@@ -273,6 +273,18 @@ impl Models for Gates {
         ScriptedModels::saying("ok").with_names(&["first", "later"]).ask(question, pieces, cancel).await
     }
 
+    async fn draw(
+        &self,
+        _: ports::models::Drawing,
+        _: CancellationToken,
+    ) -> Result<ports::models::Drawn, ModelError> {
+        unreachable!("it does not draw")
+    }
+
+    fn price(&self, _: &str, _: u64, _: u64) -> Option<NanoUsd> {
+        None
+    }
+
     fn names(&self) -> Vec<String> {
         vec!["first".to_owned(), "later".to_owned()]
     }
