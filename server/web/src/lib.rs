@@ -24,12 +24,11 @@ mod rate;
 pub mod token;
 pub use rate::Rate;
 
+mod accounts;
 mod budgets;
 mod estimates;
-mod spend;
-
-mod accounts;
 mod sign_in;
+mod spend;
 mod tokens;
 
 mod daemons;

@@ -281,7 +281,7 @@ mod tests {
             "{dot}"
         );
         assert_ne!(dot, line);
-        let long = format!("ada/book/{}", "review-".repeat(9) + "a");
+        let long = format!("ada/book/{}", "review-".repeat(8) + "a");
         assert_ne!(name(&long), name(&format!("{long}b")));
     }
 }
