@@ -28,6 +28,7 @@ mod allowance;
 mod context;
 mod desks;
 mod execution;
+mod graph;
 mod session;
 mod stages;
 mod stop;

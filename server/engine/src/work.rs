@@ -26,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::allowance::{Allowance, Limit};
 use crate::context::Context;
-use crate::execution::{Execution, Graph, Place};
+use crate::execution::Execution;
+use crate::graph::{Graph, Place};
 use crate::logs::{self, RunLog};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::stop::{Stop, StopReason, Turn, Under};

@@ -10,7 +10,7 @@ use manifest::model::ForeachStage;
 use serde_json::{Value as Json, json};
 
 use super::{At, Ended, Made, Trouble};
-use crate::execution::{Graph, Place};
+use crate::graph::{Graph, Place};
 use crate::stop::Under;
 
 /// The most items of one list.
