@@ -158,7 +158,7 @@ impl Talk {
             if left <= LAST_TURNS
                 && let Some(last) = results.last_mut()
             {
-                last.text.push_str(&format!("\n\n(You may call tools {left} times more; then answer.)"));
+                last.text.push_str(&format!("\n\n({})", before_the_end(left)));
             }
             self.question.messages.push(Message::Assistant { text, calls: wants });
             self.question.messages.push(Message::Results(results));
@@ -193,6 +193,14 @@ impl Talk {
             }
         }
         unreachable!("the loop has no end of its own")
+    }
+}
+
+/// What a model is told that has so many answers left: the last one must call no tool.
+fn before_the_end(left: u32) -> String {
+    match left {
+        0 | 1 => "This was the last call of tools: now answer without any.".to_owned(),
+        left => format!("You have {left} answers left, and the last one must call no tool."),
     }
 }
 

@@ -191,7 +191,12 @@ async fn turns_are_counted_and_the_last_ones_are_told() {
     assert_eq!((models.questions().len(), ended.journal[0].usage.calls.len()), (5, 5));
     let told = told(&models);
     assert_eq!(told[0], "daemons/\nshared.txt");
-    assert_eq!(told[3], "daemons/\nshared.txt\n\n(You may call tools 1 times more; then answer.)");
+    assert!(
+        told[2].ends_with("(You have 2 answers left, and the last one must call no tool.)"),
+        "{}",
+        told[2]
+    );
+    assert_eq!(told[3], "daemons/\nshared.txt\n\n(This was the last call of tools: now answer without any.)");
 }
 
 #[tokio::test]
