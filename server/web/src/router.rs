@@ -36,8 +36,8 @@ pub(crate) fn assemble(server: Arc<Server>) -> Router {
         api.layer(body_limit).layer(CompressionLayer::new()).layer(patience.clone()).layer(pace.clone());
     // Git's answers are streams, mostly compressed already: they are passed on as they are.
     let git = Router::new().route("/git/{*path}", any(git::serve)).layer(git_patience).layer(pace.clone());
-    // An answer begins at once, and lasts as long as a run.
-    let mcp = Router::new().route("/mcp", any(mcp::serve)).layer(patience.clone()).layer(pace);
+    // An answer begins, at the latest, when the run that was called has ended: no patience is long enough.
+    let mcp = Router::new().route("/mcp", any(mcp::serve)).layer(pace);
     let hooks = hooks.layer(patience.clone()).layer(hook_pace);
     Router::new()
         .merge(api)

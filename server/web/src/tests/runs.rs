@@ -7,18 +7,20 @@ use axum::http::{Method, header};
 use domain::access::Role;
 use domain::effect::{EffectKind, EffectStatus};
 use domain::id::{RunId, WorkerId};
+use domain::repository::BranchRole;
 use domain::run::{EffectMode, Run, RunOutcome};
 use domain::stage::{StageOutput, StagePath};
 use domain::value::Value;
 use futures::StreamExt;
 use ports::clock::Clock;
 use ports::store::logs::{LineSource, NewLine};
+use ports::store::repositories::Repositories;
 use ports::store::runs::{Finish, LeaseOutcome};
 use ports::store::{Fenced, LeaseProof, Logs, Runs};
 use serde_json::{Value as Json, json};
 use testkit::build;
 
-use super::house::{Answer, House, request};
+use super::house::{Answer, House, Move, request};
 
 const MANIFEST: &str = r#"
 daemon:
@@ -362,4 +364,40 @@ async fn streams_are_bounded_and_end_with_the_server() {
     house.closing.cancel();
     assert_eq!(only.next().await, None);
     drop(only);
+}
+
+/// A tool's call lasts as long as its run, however little patience there is with other requests.
+#[tokio::test(start_paused = true)]
+async fn a_call_of_a_tool_is_waited_for() {
+    let house = House::with(|settings| settings.patience = Duration::from_millis(50));
+    let repository = build::repository(&*house.clock, "ada/book");
+    let _ = Repositories::repository_create(&*house.store, &repository).await.unwrap();
+    let revisions = vec![build::revision(&*house.clock, &repository, "review", 1)];
+    let files = [("daemons/review/daemon.yaml", MANIFEST)];
+    let moved = Move { branch: "main", role: BranchRole::Deploy, at: 1, files: &files, revisions };
+    house.advance(&repository, moved).await;
+    let runner = house.token("rune", Role::Runner).await;
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let params = json!({ "name": "ada__book__review", "arguments": {}, "_meta": meta });
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    let request = request(Method::POST, "/mcp", &runner)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", "tools/call")
+        .header("mcp-name", "ada__book__review")
+        .header(header::HOST, "localhost");
+    let calling = house.send(request.body(Body::from(body.to_string())).unwrap());
+    let answer = tokio::time::timeout(Duration::from_secs(3_600), calling).await;
+    assert!(
+        answer.is_err(),
+        "it was answered before its run has ended: {:?}",
+        answer.map(|answer| answer.text().to_owned())
+    );
+    let (run, _) = lease(&house).await;
+    assert_eq!(run.daemon.as_str(), "review");
 }
