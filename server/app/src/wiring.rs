@@ -1,5 +1,6 @@
 //! What is made of what: the adapters behind the ports, for every role of the program.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -167,6 +168,7 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
         vault: Arc::new(vault(config, &data)?),
         objects: Arc::new(DiskObjects::open(&data.join("objects"))?),
         forge: Arc::new(forge),
+        hosts: BTreeMap::new(),
         clock,
         settings,
         manifests: Manifests::default(),

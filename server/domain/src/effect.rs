@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{EffectId, RepositoryId, RunId};
-use crate::name::{Branch, Commit, DaemonId, Digest};
+use crate::name::{Branch, Commit, DaemonId, Digest, Tag};
 use crate::time::Timestamp;
 
 /// One change wanted outside.
@@ -17,7 +17,7 @@ pub struct Effect {
     /// In which repository.
     pub repository: RepositoryId,
     /// Who wants it.
-    pub provenance: Provenance,
+    pub author: Author,
     /// Makes performing it twice the same as once: the same key finds the same comment, branch or
     /// check. Unique in the repository for what is edited in place, in the run for everything else.
     pub key: String,
@@ -32,6 +32,68 @@ pub struct Effect {
 }
 
 /// Who wants an effect: what every comment, proposal and check names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Author {
+    /// A run.
+    Run(Provenance),
+    /// The server itself.
+    Server {
+        /// On which occasion.
+        act: Act,
+    },
+}
+
+impl Author {
+    /// The run, when it is one.
+    pub const fn run(&self) -> Option<RunId> {
+        match self {
+            Self::Run(provenance) => Some(provenance.run),
+            Self::Server { .. } => None,
+        }
+    }
+
+    /// All that is known of the run, when it is one.
+    pub const fn provenance(&self) -> Option<&Provenance> {
+        match self {
+            Self::Run(provenance) => Some(provenance),
+            Self::Server { .. } => None,
+        }
+    }
+
+    /// Whether somebody who came later has spoken already. What was put off must not take a newer one back.
+    pub fn is_outdated_by(&self, there: &Self) -> bool {
+        matches!((self.run(), there.run()), (Some(ours), Some(theirs)) if theirs > ours)
+    }
+}
+
+/// An occasion on which the server speaks for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// A command was seen.
+    Receipt,
+    /// A command is answered.
+    Answer,
+    /// What a pull request would change about daemons.
+    Plan,
+    /// A run failed and left nothing that says so.
+    Report,
+}
+
+impl Act {
+    /// The word for it in markers and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Receipt => "receipt",
+            Self::Answer => "answer",
+            Self::Plan => "plan",
+            Self::Report => "report",
+        }
+    }
+}
+
+/// A run that wants an effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// The run.
@@ -89,6 +151,97 @@ pub enum EffectKind {
         /// Remarks on lines.
         annotations: Vec<Annotation>,
     },
+    /// Bring a change to the branch of the pull request that the run is about.
+    PushToPullRequestBranch {
+        /// Which pull request.
+        number: u64,
+        /// Its branch.
+        branch: Branch,
+        /// Where the branch was when the run began; anywhere else, nothing is pushed.
+        from: Commit,
+        /// Where it is to go: a commit above `from`.
+        commit: Commit,
+    },
+    /// Open an issue.
+    CreateIssue {
+        /// One line.
+        title: String,
+        /// Markdown.
+        body: String,
+        /// Labels to put on.
+        labels: Vec<String>,
+        /// Who is to care for it.
+        assignees: Vec<String>,
+        /// Whether the open issue of the same key is edited in place.
+        sticky: bool,
+    },
+    /// Change an issue or a pull request; what is absent stays as it is.
+    UpdateIssue {
+        /// Its number.
+        number: u64,
+        /// One line.
+        title: Option<String>,
+        /// Markdown.
+        body: Option<String>,
+        /// Whether it is open.
+        state: Option<IssueState>,
+    },
+    /// Put labels on an issue or a pull request.
+    AddLabels {
+        /// Its number.
+        number: u64,
+        /// Which.
+        labels: Vec<String>,
+    },
+    /// Take labels off: a trigger's label is removed once it is taken.
+    RemoveLabels {
+        /// The number of the issue or pull request.
+        number: u64,
+        /// Which.
+        labels: Vec<String>,
+    },
+    /// Ask people to review a pull request.
+    AddReviewers {
+        /// Its number.
+        number: u64,
+        /// Accounts; `org/team` is a team.
+        reviewers: Vec<String>,
+    },
+    /// Put a status on a commit.
+    SetStatus {
+        /// Which commit.
+        commit: Commit,
+        /// The name of the status.
+        context: String,
+        /// How it stands.
+        state: StatusState,
+        /// One line.
+        description: String,
+        /// Where to read more.
+        url: Option<String>,
+    },
+    /// Publish a release; the tag is made when it is not there.
+    CreateRelease {
+        /// The tag.
+        tag: Tag,
+        /// Which commit it names.
+        commit: Commit,
+        /// The title.
+        name: String,
+        /// Markdown.
+        body: String,
+        /// Not published yet.
+        draft: bool,
+        /// Not for everybody.
+        prerelease: bool,
+    },
+    /// Put a reaction on a comment.
+    React {
+        /// The comment.
+        comment: CommentRef,
+        /// Which.
+        reaction: Reaction,
+    },
     /// Nothing, for a reason that is worth recording.
     Noop {
         /// The reason.
@@ -103,6 +256,15 @@ impl EffectKind {
             Self::CreatePullRequest { .. } => "create-pull-request",
             Self::AddComment { .. } => "add-comment",
             Self::CreateCheck { .. } => "create-check",
+            Self::PushToPullRequestBranch { .. } => "push-to-pull-request-branch",
+            Self::CreateIssue { .. } => "create-issue",
+            Self::UpdateIssue { .. } => "update-issue",
+            Self::AddLabels { .. } => "add-labels",
+            Self::RemoveLabels { .. } => "remove-labels",
+            Self::AddReviewers { .. } => "add-reviewers",
+            Self::SetStatus { .. } => "set-status",
+            Self::CreateRelease { .. } => "create-release",
+            Self::React { .. } => "react",
             Self::Noop { .. } => "noop",
         }
     }
@@ -129,6 +291,85 @@ impl fmt::Display for CommentTarget {
         match self {
             Self::Commit { commit } => f.write_str(&commit.as_str()[..12]),
             Self::Thread { number } => write!(f, "#{number}"),
+        }
+    }
+}
+
+/// A comment on a forge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommentRef {
+    /// Its number there.
+    pub id: u64,
+    /// Which list of the forge it is in.
+    pub kind: CommentKind,
+    /// The issue or pull request that it is under.
+    pub thread: u64,
+}
+
+/// Where a comment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommentKind {
+    /// In the conversation of an issue or a pull request.
+    Issue,
+    /// At a line of a pull request's change.
+    Review,
+}
+
+/// A sign on a comment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reaction {
+    /// It was seen.
+    Eyes,
+    /// It went well.
+    Rocket,
+    /// It did not.
+    Confused,
+}
+
+/// Whether an issue is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IssueState {
+    /// It is.
+    Open,
+    /// It is not.
+    Closed,
+}
+
+impl IssueState {
+    /// The word for it, the same on all forges.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// How the status of a commit stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusState {
+    /// Not known yet.
+    Pending,
+    /// Well.
+    Success,
+    /// Not well.
+    Failure,
+    /// Something went wrong on the way.
+    Error,
+}
+
+impl StatusState {
+    /// The word for it, the same on all forges.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Error => "error",
         }
     }
 }

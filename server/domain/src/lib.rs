@@ -30,6 +30,7 @@ pub mod stage;
 pub mod value;
 
 pub mod effect;
+pub mod marker;
 pub mod proposal;
 
 pub mod access;

@@ -86,6 +86,8 @@ names! {
     RepositoryName, "a repository name", is_repository, "use letters, digits, `-`, `_` and `.`, at most 100; it may not begin with `.` or `-` or end with `.git` or `.lock`";
     /// The name of a daemon: the name of its directory.
     DaemonId, "a daemon id", is_slug, "use lower-case letters, digits and single hyphens, at most 64, no hyphen at either end";
+    /// The operator's name for a forge.
+    ForgeName, "a forge's name", is_slug, "use lower-case letters, digits and single hyphens, at most 64, no hyphen at either end";
     /// A branch, without `refs/heads/`.
     Branch, "a branch name", is_branch, "git does not allow it (see `git help check-ref-format`)";
     /// A tag, without `refs/tags/`.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::effect::{Annotation, CheckConclusion, CommentTarget, Provenance};
+use crate::effect::{Annotation, Author, CheckConclusion, CommentTarget, Provenance};
 use crate::id::{CheckId, CommentId, ProposalId, RepositoryId};
 use crate::name::{Branch, Commit};
 use crate::time::Timestamp;
@@ -85,7 +85,7 @@ pub struct Comment {
     /// The effect's key; unique in the repository.
     pub key: String,
     /// Who said it.
-    pub provenance: Provenance,
+    pub author: Author,
     /// Markdown.
     pub body: String,
     /// When it was first said.
@@ -106,7 +106,7 @@ pub struct Check {
     /// The name; unique on the commit.
     pub name: String,
     /// Who reports.
-    pub provenance: Provenance,
+    pub author: Author,
     /// What came of it.
     pub conclusion: CheckConclusion,
     /// Markdown.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::RepositoryId;
-use crate::name::{Branch, Commit, RepositoryPath};
+use crate::name::{Branch, Commit, ForgeName, RepositoryPath};
 use crate::time::Timestamp;
 
 /// A repository that the server knows.
@@ -37,7 +37,39 @@ pub enum Origin {
         url: String,
         /// The name of the secret that opens it, when it is not public.
         credential: Option<crate::name::SecretName>,
+        /// What it is on a forge that this server is known to: there it hears what happens, and may answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<Place>,
     },
+}
+
+impl Origin {
+    /// What the repository is on a forge.
+    pub const fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Watched { place: Some(place), .. } => Some(place),
+            Self::Hosted | Self::Watched { .. } => None,
+        }
+    }
+}
+
+/// A repository on a forge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The operator's name for the forge, as `github`.
+    pub forge: ForgeName,
+    /// Its path there, as it is now: `acme/app`. Forges allow other names than this server does.
+    pub path: String,
+    /// The forge's own number for it, which stays when it is renamed; another number under the same path is
+    /// another repository.
+    pub id: u64,
+}
+
+impl Place {
+    /// What no two repositories of a server share.
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.forge, self.id)
+    }
 }
 
 /// The last time that the server compared its picture with git's.

@@ -26,6 +26,8 @@ pub struct Run {
     pub commit: Commit,
     /// The daemon's tree at that commit.
     pub digest: Digest,
+    /// What it works on, when that is not the daemon's own commit.
+    pub subject: Option<Subject>,
     /// Why it exists.
     pub cause: Cause,
     /// The inputs given, by name.
@@ -50,6 +52,39 @@ pub struct Run {
     pub worked: Duration,
 }
 
+impl Run {
+    /// The commit that the workspace begins with.
+    pub fn start(&self) -> &Commit {
+        self.subject.as_ref().map_or(&self.commit, |subject| &subject.commit)
+    }
+}
+
+/// A pull request that a run works on. The daemon itself comes from the branch that it is deployed on,
+/// whatever the pull request makes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// Its number.
+    pub number: u64,
+    /// Its newest commit when the run was wanted.
+    pub commit: Commit,
+    /// Its branch.
+    pub branch: Branch,
+    /// The branch that it wants to change.
+    pub base: Branch,
+    /// Whose work it is.
+    pub standing: Standing,
+}
+
+/// Whose work a run works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// That of people who may write here: its branch is in this repository.
+    Member,
+    /// Somebody else's: secrets stay away, and nothing is written but comments and checks.
+    Stranger,
+}
+
 /// What is to be run, and why.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
@@ -63,6 +98,8 @@ pub struct Order {
     pub commit: Commit,
     /// The daemon's tree at that commit.
     pub digest: Digest,
+    /// What it works on, when that is not the daemon's own commit.
+    pub subject: Option<Subject>,
     /// Why.
     pub cause: Cause,
     /// The inputs given, by name.
@@ -81,6 +118,7 @@ impl Order {
             branch: self.branch,
             commit: self.commit,
             digest: self.digest,
+            subject: self.subject,
             cause: self.cause,
             inputs: self.inputs,
             effects: self.effects,

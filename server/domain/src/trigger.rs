@@ -112,7 +112,7 @@ pub struct Filter {
     pub paths_ignore: Vec<String>,
     /// The actor is one of these.
     pub actors: Vec<String>,
-    /// The actor has one of these roles.
+    /// The actor has one of these roles, or a higher one.
     pub roles: Vec<String>,
     /// The thing bears one of these labels.
     pub labels: Vec<String>,
@@ -200,7 +200,7 @@ fn mismatch(on: &TriggerKind, filter: &Filter, event: &Event) -> Option<Mismatch
     if !filter.actors.is_empty() && !filter.actors.contains(&event.actor.name) {
         return fail("actors", &filter.actors, event.actor.name.clone());
     }
-    if !filter.roles.is_empty() && !filter.roles.contains(&role) {
+    if !filter.roles.is_empty() && !filter.roles.iter().any(|wanted| reaches(&role, wanted)) {
         return fail("roles", &filter.roles, role);
     }
     if !filter.labels.is_empty() && !event.labels.iter().any(|label| filter.labels.contains(label)) {
@@ -210,6 +210,18 @@ fn mismatch(on: &TriggerKind, filter: &Filter, event: &Event) -> Option<Mismatch
         return fail("drafts", &["false".to_owned()], "a draft".to_owned());
     }
     None
+}
+
+/// What accounts may be in a repository, each more than the one before (GitHub's repository roles).
+pub const ROLES: [&str; 5] = ["read", "triage", "write", "maintain", "admin"];
+
+/// Whether a role is the wanted one or a higher one. A role of the forge's own making is only itself.
+pub fn reaches(role: &str, wanted: &str) -> bool {
+    let rank = |role: &str| ROLES.iter().position(|known| *known == role);
+    match (rank(role), rank(wanted)) {
+        (Some(role), Some(wanted)) => role >= wanted,
+        _ => role == wanted,
+    }
 }
 
 /// The first of a list and how many more there are: the reason is stored for every daemon.

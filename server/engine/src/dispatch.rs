@@ -42,10 +42,12 @@ pub enum DispatchOutcome {
 /// # Errors
 /// When the store does not answer; the event comes again.
 pub async fn next(world: &World) -> Result<DispatchOutcome, StoreError> {
-    let Some(event) = world.store.event_next().await? else { return Ok(DispatchOutcome::Empty) };
+    let Some(event) = world.store.event_next(world.clock.now()).await? else {
+        return Ok(DispatchOutcome::Empty);
+    };
     let (matches, runs) = decide(world, &event).await?;
     let count = runs.len();
-    let dispatch = Dispatch { event: event.id, matches, runs, at: world.clock.now() };
+    let dispatch = Dispatch { event: event.id, matches, runs, effects: Vec::new(), at: world.clock.now() };
     match world.store.event_dispatch(&dispatch).await? {
         Dispatched::Recorded => {
             tracing::info!(event.id = %event.id, event.kind = event.kind.as_str(), "dispatched: {count} runs");
@@ -128,6 +130,7 @@ async fn consider(
         branch: head.branch.clone(),
         commit,
         digest,
+        subject: None,
         cause: Cause {
             event: Some(event.id),
             kind: event.kind,

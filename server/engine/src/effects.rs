@@ -1,7 +1,7 @@
 //! From a manifest's `outcomes:` to effects: what a run that ended wants done, checked before it is
 //! stored. What may not be done is stored too, refused with its reason, so that nobody wonders.
 
-use domain::effect::{Annotation, CheckConclusion, CommentTarget, Effect, EffectKind, EffectStatus};
+use domain::effect::{Annotation, Author, CheckConclusion, CommentTarget, Effect, EffectKind, EffectStatus};
 use domain::event::Event;
 use domain::id::EffectId;
 use domain::name::Branch;
@@ -74,7 +74,7 @@ pub(crate) async fn wanted(
         effects.push(Effect {
             id: EffectId::new(execution.world.clock.unique()),
             repository: execution.run.repository,
-            provenance: report::provenance(execution.run),
+            author: Author::Run(report::provenance(execution.run)),
             key,
             kind,
             status,

@@ -57,6 +57,7 @@ pub async fn start(world: &World, start: Start) -> Result<Started, Refusal> {
         branch: target.branch,
         commit: target.commit,
         digest: target.digest,
+        subject: None,
         cause: Cause { event: None, kind: EventKind::Manual, actor: start.actor, parent: None, replay: None },
         inputs: accepted,
         effects,
@@ -162,7 +163,8 @@ async fn record(
     let delivery = Delivery {
         id: DeliveryId::new(world.clock.unique()),
         source,
-        repository,
+        repository: Some(repository),
+        name: None,
         external_id: hint.external_id,
         content: hint.content,
         body: hint.body,
@@ -186,29 +188,35 @@ pub enum IntakeOutcome {
 /// When the store does not answer; the delivery comes again.
 pub async fn next(world: &World) -> Result<IntakeOutcome, StoreError> {
     let Some(delivery) = world.store.delivery_next().await? else { return Ok(IntakeOutcome::Empty) };
-    let verdict = match delivery.source.strip_prefix("daemon/") {
-        None => look_soon(world, &delivery).await?,
-        Some(daemon) => call_event(world, &delivery, daemon).await?,
+    let verdict = match (delivery.repository, delivery.source.strip_prefix("daemon/")) {
+        (Some(repository), None) => look_soon(world, repository).await?,
+        (Some(repository), Some(daemon)) => call_event(world, &delivery, repository, daemon).await?,
+        (None, _) => "nobody knows what it is about".to_owned(),
     };
     world.store.delivery_settle(delivery.id, &verdict, world.clock.now()).await?;
     Ok(IntakeOutcome::Settled)
 }
 
-async fn look_soon(world: &World, delivery: &Delivery) -> Result<String, StoreError> {
-    if world.store.repository_get(delivery.repository).await?.is_none() {
+async fn look_soon(world: &World, repository: RepositoryId) -> Result<String, StoreError> {
+    if world.store.repository_get(repository).await?.is_none() {
         return Ok("the repository is gone".to_owned());
     }
-    world.store.repository_hint(delivery.repository, world.clock.now()).await?;
+    world.store.repository_hint(repository, world.clock.now()).await?;
     Ok("the repository is looked at next".to_owned())
 }
 
-async fn call_event(world: &World, delivery: &Delivery, daemon: &str) -> Result<String, StoreError> {
+async fn call_event(
+    world: &World,
+    delivery: &Delivery,
+    repository: RepositoryId,
+    daemon: &str,
+) -> Result<String, StoreError> {
     let body: Json = serde_json::from_slice(&delivery.body).unwrap_or(Json::Null);
-    let heads = world.store.branch_list(delivery.repository).await?;
+    let heads = world.store.branch_list(repository).await?;
     for head in heads.iter().filter(|head| head.role == BranchRole::Deploy) {
         let event = Event {
             id: EventId::new(world.clock.unique()),
-            repository: delivery.repository,
+            repository,
             kind: EventKind::Webhook,
             action: None,
             branch: Some(head.branch.clone()),

@@ -47,7 +47,7 @@ pub async fn next(world: &World) -> Result<OutboxOutcome, StoreError> {
 
 /// What becomes of an effect that failed.
 fn after(world: &World, effect: &Effect, error: &ForgeError) -> EffectStatus {
-    tracing::warn!(effect.id = %effect.id, run.id = %effect.provenance.run, attempts = effect.attempts, %error, "not performed");
+    tracing::warn!(effect.id = %effect.id, attempts = effect.attempts, %error, "not performed");
     match error.retry {
         Retry::Later if effect.attempts < MOST_ATTEMPTS => {
             EffectStatus::Pending { at: world.clock.now().after(wait(effect.attempts)) }
@@ -68,13 +68,14 @@ async fn settle(world: &World, effect: &Effect, status: EffectStatus) -> Result<
     };
     match world.store.effect_settle(effect.id, effect.attempts, &status).await? {
         Fenced::Written => {
-            let (id, run) = (effect.id, effect.provenance.run);
+            let id = effect.id;
+            let run = effect.author.run().map(|run| run.to_string()).unwrap_or_default();
             match &status {
                 EffectStatus::Done { receipt } => {
-                    tracing::info!(effect.id = %id, run.id = %run, "performed: {}", receipt.summary);
+                    tracing::info!(effect.id = %id, run.id = run, "performed: {}", receipt.summary);
                 }
                 EffectStatus::Refused { reason } => {
-                    tracing::info!(effect.id = %id, run.id = %run, "given up: {reason}");
+                    tracing::info!(effect.id = %id, run.id = run, "given up: {reason}");
                 }
                 EffectStatus::Pending { .. } | EffectStatus::Staged => {}
             }

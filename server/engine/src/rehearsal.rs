@@ -71,6 +71,7 @@ pub async fn start(world: &World, rehearsal: Rehearsal) -> Result<Rehearsed, Ref
         branch: target.branch,
         commit: target.commit,
         digest: target.digest,
+        subject: None,
         cause: Cause { event: event.as_ref().map(|event| event.id), kind, actor, parent: None, replay: None },
         inputs,
         effects: EffectMode::Stage,

@@ -58,6 +58,7 @@ pub async fn start(world: &World, request: Request) -> Result<Started, Refusal> 
         branch: old.branch,
         commit: old.commit,
         digest: old.digest,
+        subject: old.subject,
         inputs: old.inputs,
         effects: old.effects,
         cause: Cause {
@@ -206,7 +207,7 @@ pub async fn stage_diff(world: &World, run: RunId, stage: &str) -> Result<Diff, 
         return Err(Refusal::not_found("stage_without_files", format!("stage `{stage}` works on no files")));
     };
     let before =
-        journal[..at].iter().rev().find_map(|record| record.snapshot.as_ref()).unwrap_or(&run.commit);
+        journal[..at].iter().rev().find_map(|record| record.snapshot.as_ref()).unwrap_or(run.start());
     Ok(world.source.diff(run.repository, before, after, LONGEST_DIFF).await?)
 }
 
@@ -219,6 +220,6 @@ pub async fn run_diff(world: &World, run: RunId) -> Result<Diff, Refusal> {
         return Err(Refusal::not_found("run_not_found", format!("there is no run {run}")));
     };
     let journal = world.store.run_journal(run.id).await?;
-    let after = journal.iter().rev().find_map(|record| record.snapshot.as_ref()).unwrap_or(&run.commit);
-    Ok(world.source.diff(run.repository, &run.commit, after, LONGEST_DIFF).await?)
+    let after = journal.iter().rev().find_map(|record| record.snapshot.as_ref()).unwrap_or(run.start());
+    Ok(world.source.diff(run.repository, run.start(), after, LONGEST_DIFF).await?)
 }

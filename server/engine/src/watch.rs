@@ -76,7 +76,9 @@ pub async fn next(world: &World, watching: &Watching) -> Result<WatchOutcome, St
 /// # Errors
 /// When the store does not answer.
 pub async fn look(world: &World, repository: &Repository) -> Result<SyncStatus, StoreError> {
-    let Origin::Watched { url, credential } = &repository.origin else { return Ok(repository.sync.status) };
+    let Origin::Watched { url, credential, .. } = &repository.origin else {
+        return Ok(repository.sync.status);
+    };
     let begun = world.clock.now();
     let secret = match credential {
         None => Ok(None),

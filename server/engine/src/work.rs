@@ -186,8 +186,8 @@ impl Prepared {
             Ok(variables) => variables,
             Err(failure) => return Ok(Err(Refusal::invalid("state_unreadable", failure.message))),
         };
-        let tip = tip_of(&journal).unwrap_or_else(|| run.commit.clone());
-        let workspace = Workspace::new(run, run.commit.clone(), tip);
+        let tip = tip_of(&journal).unwrap_or_else(|| run.start().clone());
+        let workspace = Workspace::new(run, run.start().clone(), tip);
         let path = path.unwrap_or_default();
         let run = run.clone();
         Ok(Ok(Self { manifest, event, journal, variables, workspace, path, run, allowance, spent }))

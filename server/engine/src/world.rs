@@ -1,6 +1,6 @@
 //! Everything that the engine needs from the world, in one place.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,11 +9,11 @@ pub use crate::desks::Desks;
 pub use crate::session::Sessions;
 use domain::budget::Budget;
 use domain::limits::Limits;
-use domain::name::Digest;
+use domain::name::{Digest, ForgeName};
 use manifest::Manifest;
 use ports::agents::Agents;
 use ports::clock::Clock;
-use ports::forge::Forge;
+use ports::forge::{Forge, Host};
 use ports::models::Models;
 use ports::objects::Objects;
 use ports::proxy::Proxy;
@@ -49,6 +49,8 @@ pub struct World {
     pub objects: Arc<dyn Objects>,
     /// Where effects are performed.
     pub forge: Arc<dyn Forge>,
+    /// The forges that this server is known to, by the operator's names for them.
+    pub hosts: BTreeMap<ForgeName, Arc<dyn Host>>,
     /// Time and uniqueness.
     pub clock: Arc<dyn Clock>,
     /// What the operator decided.

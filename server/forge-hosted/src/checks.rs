@@ -2,11 +2,11 @@
 
 use domain::effect::{EffectKind, Receipt};
 use domain::id::CheckId;
+use domain::marker::signed;
 use domain::proposal::Check;
 use ports::forge::ForgeError;
 
-use crate::failure::{later, refused, store_failed};
-use crate::footer::signed;
+use crate::failure::store_failed;
 use crate::forge::Wanted;
 
 impl Wanted<'_> {
@@ -14,7 +14,7 @@ impl Wanted<'_> {
     pub(crate) async fn check(&self) -> Result<Receipt, ForgeError> {
         let EffectKind::CreateCheck { commit, name, conclusion, summary, annotations } = &self.effect.kind
         else {
-            return Err(refused("it is not a check"));
+            return Err(ForgeError::refused("it is not a check"));
         };
         self.require_commit(commit).await?;
         let check = Check {
@@ -22,14 +22,14 @@ impl Wanted<'_> {
             repository: self.repository.id,
             commit: commit.clone(),
             name: name.clone(),
-            provenance: self.effect.provenance.clone(),
+            author: self.effect.author.clone(),
             conclusion: *conclusion,
-            summary: signed(summary, self.repository, &self.effect.provenance),
+            summary: signed(summary, self.effect, &self.repository.path),
             annotations: annotations.clone(),
             created_at: self.forge.clock.now(),
         };
         match self.find_check(&check).await? {
-            Some(there) if self.is_outdated_by(&there.provenance) => {
+            Some(there) if self.is_outdated_by(&there.author) => {
                 return Ok(self.check_receipt(&there, "a later run has reported already on"));
             }
             // Performed before a crash: it keeps its id and its time.
@@ -39,7 +39,7 @@ impl Wanted<'_> {
         self.forge.store.check_put(&check).await.map_err(|error| store_failed(&error))?;
         match self.find_check(&check).await? {
             Some(stored) if is_same(&stored, &check) => Ok(self.check_receipt(&stored, "reported on")),
-            _ => Err(later("the check is not there")),
+            _ => Err(ForgeError::later("the check is not there")),
         }
     }
 

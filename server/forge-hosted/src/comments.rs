@@ -2,12 +2,12 @@
 
 use domain::effect::{CommentTarget, Receipt};
 use domain::id::CommentId;
+use domain::marker::signed;
 use domain::proposal::Comment;
 use domain::repository::Origin;
 use ports::forge::ForgeError;
 
-use crate::failure::{later, refused, store_failed};
-use crate::footer::signed;
+use crate::failure::store_failed;
 use crate::forge::Wanted;
 
 impl Wanted<'_> {
@@ -21,7 +21,7 @@ impl Wanted<'_> {
         self.require_target(target).await?;
         let key = self.comment_key(sticky);
         if let Some(there) = self.find_comment(target, &key).await?
-            && self.is_outdated_by(&there.provenance)
+            && self.is_outdated_by(&there.author)
         {
             return Ok(self.comment_receipt(&there, "a later run has commented already on"));
         }
@@ -31,24 +31,24 @@ impl Wanted<'_> {
             repository: self.repository.id,
             target: target.clone(),
             key: key.clone(),
-            provenance: self.effect.provenance.clone(),
-            body: signed(body, self.repository, &self.effect.provenance),
+            author: self.effect.author.clone(),
+            body: signed(body, self.effect, &self.repository.path),
             created_at: now,
             updated_at: now,
         };
         self.forge.store.comment_put(&comment).await.map_err(|error| store_failed(&error))?;
         match self.find_comment(target, &key).await? {
             Some(stored) if stored.body == comment.body => Ok(self.comment_receipt(&stored, "commented on")),
-            _ => Err(later("the comment is not there")),
+            _ => Err(ForgeError::later("the comment is not there")),
         }
     }
 
     /// A sticky comment is found again by later runs, any other only by its own.
     fn comment_key(&self, sticky: bool) -> String {
-        if sticky {
-            self.effect.key.clone()
-        } else {
-            format!("{}/{}", self.effect.provenance.run, self.effect.key)
+        match self.effect.author.run() {
+            _ if sticky => self.effect.key.clone(),
+            Some(run) => format!("{run}/{}", self.effect.key),
+            None => format!("{}/{}", self.effect.id, self.effect.key),
         }
     }
 
@@ -61,7 +61,10 @@ impl Wanted<'_> {
                 let found = self.forge.store.proposal_get(self.repository.id, *number).await;
                 match found.map_err(|error| store_failed(&error))? {
                     Some(_) => Ok(()),
-                    None => Err(refused(format!("{} has no proposal #{number}", self.repository.path))),
+                    None => Err(ForgeError::refused(format!(
+                        "{} has no proposal #{number}",
+                        self.repository.path
+                    ))),
                 }
             }
         }

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::effect::{Effect, EffectKind, Provenance, Receipt};
+use domain::access::Role;
+use domain::effect::{Author, Effect, EffectKind, Receipt};
 use domain::name::Commit;
 use domain::repository::Repository;
+use domain::time::Timestamp;
 use ports::clock::Clock;
-use ports::forge::{Forge, ForgeError};
+use ports::forge::{Fact, Forge, ForgeError, PullRequest};
 use ports::source::{Source, SourceError};
 use ports::store::{Page, Store};
+use secrecy::SecretString;
 
-use crate::failure::{git_failed, refused};
+use crate::failure::{git_failed, store_failed};
 
 /// How much of a list is read at once.
 pub(crate) const PART: u32 = 200;
@@ -37,7 +40,50 @@ impl Forge for HostedForge {
             EffectKind::AddComment { target, body, sticky } => wanted.comment(target, body, *sticky).await,
             EffectKind::CreateCheck { .. } => wanted.check().await,
             EffectKind::Noop { reason } => Ok(Receipt { url: None, summary: reason.clone() }),
+            EffectKind::PushToPullRequestBranch { .. }
+            | EffectKind::CreateIssue { .. }
+            | EffectKind::UpdateIssue { .. }
+            | EffectKind::AddLabels { .. }
+            | EffectKind::RemoveLabels { .. }
+            | EffectKind::AddReviewers { .. }
+            | EffectKind::SetStatus { .. }
+            | EffectKind::CreateRelease { .. }
+            | EffectKind::React { .. } => {
+                let kind = effect.kind.as_str();
+                Err(ForgeError::refused(format!("the built-in host does not offer `{kind}`")))
+            }
         }
+    }
+
+    async fn role(&self, _repository: &Repository, account: &str) -> Result<Option<String>, ForgeError> {
+        let account = self.store.account_find(account).await.map_err(|error| store_failed(&error))?;
+        Ok(account.map(|account| role_word(account.role).to_owned()))
+    }
+
+    async fn pull_request(
+        &self,
+        _repository: &Repository,
+        _number: u64,
+    ) -> Result<Option<PullRequest>, ForgeError> {
+        Ok(None)
+    }
+
+    async fn credential(&self, _repository: &Repository) -> Result<Option<SecretString>, ForgeError> {
+        Ok(None)
+    }
+
+    async fn recent(&self, _repository: &Repository, _since: Timestamp) -> Result<Vec<Fact>, ForgeError> {
+        Ok(Vec::new())
+    }
+}
+
+/// What an account of this server may do, in the words of forges.
+const fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "read",
+        Role::Runner => "triage",
+        Role::Maintainer => "write",
+        Role::Admin => "admin",
     }
 }
 
@@ -49,10 +95,9 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Whether somebody who came later has spoken in this place already. An effect that was put off
-    /// must not take a newer one back.
-    pub(crate) fn is_outdated_by(&self, there: &Provenance) -> bool {
-        there.run > self.effect.provenance.run
+    /// Whether somebody who came later has spoken in this place already.
+    pub(crate) fn is_outdated_by(&self, there: &Author) -> bool {
+        self.effect.author.is_outdated_by(there)
     }
 
     /// Refuses a commit that is not in the repository.
@@ -60,7 +105,7 @@ impl Wanted<'_> {
         match self.forge.source.line(self.repository.id, None, commit, 1).await {
             Ok(_) => Ok(()),
             Err(SourceError::NotFound(_)) => {
-                Err(refused(format!("{} has no commit {commit}", self.repository.path)))
+                Err(ForgeError::refused(format!("{} has no commit {commit}", self.repository.path)))
             }
             Err(error) => Err(git_failed(&error)),
         }

@@ -15,7 +15,6 @@ mod comments;
 mod proposals;
 
 mod failure;
-mod footer;
 
 #[cfg(test)]
 mod tests;

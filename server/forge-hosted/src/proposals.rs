@@ -1,15 +1,15 @@
 //! Offering a change: first the branch, then the proposal, then a look at both.
 
-use domain::effect::{EffectKind, Receipt};
+use domain::effect::{Author, EffectKind, Receipt};
 use domain::id::ProposalId;
+use domain::marker::signed;
 use domain::name::{Branch, Commit};
 use domain::proposal::{Proposal, ProposalStatus};
 use domain::repository::Origin;
 use ports::forge::ForgeError;
 use ports::source::Moved;
 
-use crate::failure::{git_failed, later, refused, store_failed};
-use crate::footer::signed;
+use crate::failure::{git_failed, store_failed};
 use crate::forge::Wanted;
 
 /// So often a branch that moves under our hands is looked at anew.
@@ -33,7 +33,7 @@ impl Wanted<'_> {
         let EffectKind::CreatePullRequest { title, body, base, branch, commit, draft, labels, reviewers } =
             &self.effect.kind
         else {
-            return Err(refused("it is not a proposal"));
+            return Err(ForgeError::refused("it is not a proposal"));
         };
         let offer = Offer { title, body, base, branch, commit, draft: *draft, labels, reviewers };
         self.refuse_offer(&offer).await?;
@@ -55,12 +55,12 @@ impl Wanted<'_> {
     async fn refuse_offer(&self, offer: &Offer<'_>) -> Result<(), ForgeError> {
         if self.repository.origin != Origin::Hosted {
             let path = &self.repository.path;
-            return Err(refused(format!(
+            return Err(ForgeError::refused(format!(
                 "{path} is hosted elsewhere: this server cannot open a proposal there"
             )));
         }
         if offer.branch == offer.base || *offer.branch == self.repository.default_branch {
-            return Err(refused(format!(
+            return Err(ForgeError::refused(format!(
                 "a proposal is made on a branch of its own, not on {}",
                 offer.branch
             )));
@@ -68,7 +68,9 @@ impl Wanted<'_> {
         self.require_commit(offer.commit).await?;
         match self.tip(offer.base).await? {
             Some(_) => Ok(()),
-            None => Err(refused(format!("{} has no branch {}", self.repository.path, offer.base))),
+            None => {
+                Err(ForgeError::refused(format!("{} has no branch {}", self.repository.path, offer.base)))
+            }
         }
     }
 
@@ -76,16 +78,15 @@ impl Wanted<'_> {
     fn refuse_change(&self, open: &Proposal, offer: &Offer<'_>) -> Result<(), ForgeError> {
         let number = open.number;
         if open.base != *offer.base || open.branch != *offer.branch {
-            return Err(refused(format!(
+            return Err(ForgeError::refused(format!(
                 "proposal #{number} offers {} for {}; close it before {} is offered for {} in its place",
                 open.branch, open.base, offer.branch, offer.base
             )));
         }
         match &open.provenance {
-            Some(there) if self.is_outdated_by(there) => Err(refused(format!(
-                "proposal #{number} was brought up to date by {}, a later run",
-                there.run
-            ))),
+            Some(there) if self.is_outdated_by(&Author::Run(there.clone())) => Err(ForgeError::refused(
+                format!("proposal #{number} was brought up to date by {}, a later run", there.run),
+            )),
             _ => Ok(()),
         }
     }
@@ -106,8 +107,7 @@ impl Wanted<'_> {
     /// Whether this very effect made the proposal, before a crash; somebody may have merged or closed
     /// it since.
     fn is_ours(&self, proposal: &Proposal, offer: &Offer<'_>) -> bool {
-        let of_run =
-            proposal.provenance.as_ref().is_some_and(|there| there.run == self.effect.provenance.run);
+        let of_run = proposal.provenance.as_ref().map(|there| there.run) == self.effect.author.run();
         of_run && proposal.head == *offer.commit
     }
 
@@ -122,7 +122,7 @@ impl Wanted<'_> {
             match &from {
                 Some(tip) if tip == offer.commit => return Ok(()),
                 Some(tip) if !left_here(tip) => {
-                    return Err(refused(format!(
+                    return Err(ForgeError::refused(format!(
                         "the branch {} is at {tip}, and not because of this daemon; rename or remove the branch",
                         offer.branch
                     )));
@@ -139,7 +139,7 @@ impl Wanted<'_> {
                 Moved::Stale { .. } => {}
             }
         }
-        Err(later(format!("the branch {} moves too fast", offer.branch)))
+        Err(ForgeError::later(format!("the branch {} moves too fast", offer.branch)))
     }
 
     async fn tip(&self, branch: &Branch) -> Result<Option<Commit>, ForgeError> {
@@ -160,9 +160,9 @@ impl Wanted<'_> {
             repository: self.repository.id,
             number: 0,
             key: Some(self.effect.key.clone()),
-            provenance: Some(self.effect.provenance.clone()),
+            provenance: self.effect.author.provenance().cloned(),
             title: offer.title.to_owned(),
-            body: signed(&body, self.repository, &self.effect.provenance),
+            body: signed(&body, self.effect, &self.repository.path),
             base: offer.base.clone(),
             branch: offer.branch.clone(),
             head: offer.commit.clone(),
@@ -182,7 +182,9 @@ impl Wanted<'_> {
         if is_there && self.tip(offer.branch).await?.as_ref() == Some(offer.commit) {
             return Ok(());
         }
-        Err(later(format!("proposal #{number} or its branch was changed while it was being made")))
+        Err(ForgeError::later(format!(
+            "proposal #{number} or its branch was changed while it was being made"
+        )))
     }
 
     fn proposal_receipt(&self, proposal: &Proposal, verb: &str) -> Receipt {

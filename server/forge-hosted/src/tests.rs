@@ -311,7 +311,7 @@ async fn checks_are_reported_once() {
     host.perform(&check(&second, CheckConclusion::Success, &main)).await.unwrap();
     host.perform(&failure).await.unwrap();
     let [only] = &checks().await[..] else { panic!("there is one") };
-    assert_eq!((only.conclusion, only.provenance.run), (CheckConclusion::Success, second.id));
+    assert_eq!((only.conclusion, only.author.run()), (CheckConclusion::Success, Some(second.id)));
     let message = host.refusal(&check(&first, CheckConclusion::Neutral, &build::commit(7))).await;
     assert!(message.contains("no commit"), "{message}");
 }

@@ -358,6 +358,19 @@ impl Source for Git {
         self.read(repository, move |_, mirror| commit::keep(mirror, &commit)).await
     }
 
+    async fn bring(
+        &self,
+        _repository: RepositoryId,
+        _remote: &Remote,
+        _reference: &str,
+    ) -> Result<Commit, SourceError> {
+        Err(SourceError::Broken("TEMPORARY".to_owned()))
+    }
+
+    async fn push(&self, _push: ports::source::PushSpec<'_>) -> Result<Moved, SourceError> {
+        Err(SourceError::Broken("TEMPORARY".to_owned()))
+    }
+
     async fn fetch(&self, repository: RepositoryId, remote: &Remote) -> Result<Fetched, SourceError> {
         let meter = Arc::new(Meter::new());
         // When the time is over, what is under way sees it soon: reads fail, programs are killed.

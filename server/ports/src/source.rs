@@ -175,6 +175,25 @@ pub trait Source: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// Says whether the remote may answer later.
     async fn fetch(&self, repository: RepositoryId, remote: &Remote) -> Result<Fetched, SourceError>;
+
+    /// Brings the commit that one ref of a remote names, with its history: a ref that is neither branch nor
+    /// tag, as forges keep one for each pull request. It stays reachable here. Cheap when it is here already.
+    ///
+    /// # Errors
+    /// When the remote has no such ref; says whether it may answer later.
+    async fn bring(
+        &self,
+        repository: RepositoryId,
+        remote: &Remote,
+        reference: &str,
+    ) -> Result<Commit, SourceError>;
+
+    /// Moves a branch of a remote from where the caller believes it is (`None`: it is not there) to a commit
+    /// of the mirror, which is sent along. Doing it again finds it done.
+    ///
+    /// # Errors
+    /// When the remote refuses; a branch that is elsewhere is [`Moved::Stale`].
+    async fn push(&self, push: PushSpec<'_>) -> Result<Moved, SourceError>;
 }
 
 /// Which objects are seen: the repository's, or also those of a push that is not accepted yet.
@@ -368,7 +387,22 @@ pub enum Merged {
     Conflict(Vec<String>),
 }
 
-/// Where to fetch from.
+/// A branch of a remote to be moved.
+#[derive(Debug, Clone)]
+pub struct PushSpec<'a> {
+    /// The repository whose mirror holds the commit.
+    pub repository: RepositoryId,
+    /// Where to push to.
+    pub remote: &'a Remote,
+    /// The branch there.
+    pub branch: &'a Branch,
+    /// Where the caller believes it is.
+    pub from: Option<&'a Commit>,
+    /// Where it is to go.
+    pub to: &'a Commit,
+}
+
+/// A repository elsewhere.
 #[derive(Debug, Clone)]
 pub struct Remote {
     /// The address, without a credential.

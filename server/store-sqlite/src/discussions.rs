@@ -83,9 +83,9 @@ impl Discussions for SqliteStore {
         let mut transaction = self.write(Durable::Now).await?;
         require(&mut transaction, comment.repository).await?;
         let row = sqlx::query(
-            "INSERT INTO comments (id, repository, target, key, provenance, body, created_at, updated_at)
+            "INSERT INTO comments (id, repository, target, key, author, body, created_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-             ON CONFLICT (repository, key) DO UPDATE SET target = excluded.target, provenance = excluded.provenance,
+             ON CONFLICT (repository, key) DO UPDATE SET target = excluded.target, author = excluded.author,
                  body = excluded.body, updated_at = excluded.updated_at
              RETURNING *",
         )
@@ -93,7 +93,7 @@ impl Discussions for SqliteStore {
         .bind(comment.repository.to_string())
         .bind(json(&comment.target)?)
         .bind(&comment.key)
-        .bind(json(&comment.provenance)?)
+        .bind(json(&comment.author)?)
         .bind(&comment.body)
         .bind(comment.created_at.millis())
         .bind(comment.updated_at.millis())
@@ -132,17 +132,17 @@ impl Discussions for SqliteStore {
         let mut transaction = self.write(Durable::Now).await?;
         require(&mut transaction, check.repository).await?;
         sqlx::query(
-            "INSERT INTO checks (id, repository, commit_id, name, provenance, conclusion, summary, annotations, created_at)
+            "INSERT INTO checks (id, repository, commit_id, name, author, conclusion, summary, annotations, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
              ON CONFLICT (repository, commit_id, name) DO UPDATE SET id = excluded.id,
-                 provenance = excluded.provenance, conclusion = excluded.conclusion, summary = excluded.summary,
+                 author = excluded.author, conclusion = excluded.conclusion, summary = excluded.summary,
                  annotations = excluded.annotations, created_at = excluded.created_at",
         )
         .bind(check.id.to_string())
         .bind(check.repository.to_string())
         .bind(check.commit.as_str())
         .bind(&check.name)
-        .bind(json(&check.provenance)?)
+        .bind(json(&check.author)?)
         .bind(word(&check.conclusion)?)
         .bind(&check.summary)
         .bind(json(&check.annotations)?)

@@ -12,7 +12,7 @@ use crate::failure::{failed, missing};
 use crate::repositories::require;
 use crate::rows::{self, Columns, each, json};
 use crate::store::Durable;
-use crate::{SqliteStore, queue};
+use crate::{SqliteStore, outbox, queue};
 
 #[async_trait]
 impl Events for SqliteStore {
@@ -21,14 +21,17 @@ impl Events for SqliteStore {
         if let Some(known) = same_delivery(&mut transaction, delivery).await? {
             return Ok(Recorded::Known(known));
         }
-        require(&mut transaction, delivery.repository).await?;
+        if let Some(repository) = delivery.repository {
+            require(&mut transaction, repository).await?;
+        }
         sqlx::query(
-            "INSERT INTO deliveries (id, source, repository, external_id, content, body, received_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO deliveries (id, source, repository, name, external_id, content, body, received_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(delivery.id.to_string())
         .bind(&delivery.source)
-        .bind(delivery.repository.to_string())
+        .bind(delivery.repository.map(|repository| repository.to_string()))
+        .bind(&delivery.name)
         .bind(&delivery.external_id)
         .bind(&delivery.content[..])
         .bind(&delivery.body)
@@ -88,9 +91,20 @@ impl Events for SqliteStore {
         row.as_ref().map(rows::event).transpose()
     }
 
-    async fn event_next(&self) -> Result<Option<Event>, StoreError> {
-        let row = sqlx::query(EVENT_NEXT).fetch_optional(self.reader()).await.map_err(failed)?;
+    async fn event_next(&self, now: Timestamp) -> Result<Option<Event>, StoreError> {
+        let row =
+            sqlx::query(EVENT_NEXT).bind(now.millis()).fetch_optional(self.reader()).await.map_err(failed)?;
         row.as_ref().map(rows::event).transpose()
+    }
+
+    async fn event_postpone(&self, id: EventId, until: Timestamp) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE events SET due_at = $2 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(until.millis())
+            .execute(&mut *self.writer(Durable::Now).await?)
+            .await
+            .map_err(failed)?;
+        if done.rows_affected() == 0 { Err(missing(id)) } else { Ok(()) }
     }
 
     async fn event_dispatch(&self, dispatch: &Dispatch) -> Result<Dispatched, StoreError> {
@@ -104,7 +118,10 @@ impl Events for SqliteStore {
         for new in &dispatch.runs {
             queue::enqueue(&mut transaction, new, None, dispatch.at).await?;
         }
-        self.commit(transaction, &[Topic::Events, Topic::Runs]).await?;
+        for effect in &dispatch.effects {
+            outbox::insert(&mut transaction, effect, None).await?;
+        }
+        self.commit(transaction, &[Topic::Events, Topic::Runs, Topic::Outbox]).await?;
         Ok(Dispatched::Recorded)
     }
 
@@ -120,7 +137,8 @@ impl Events for SqliteStore {
 
 pub(crate) const DELIVERY_NEXT: &str =
     "SELECT * FROM deliveries WHERE settled_at IS NULL ORDER BY id LIMIT 1";
-pub(crate) const EVENT_NEXT: &str = "SELECT fact FROM events WHERE dispatched_at IS NULL ORDER BY id LIMIT 1";
+pub(crate) const EVENT_NEXT: &str = "SELECT fact FROM events
+    WHERE dispatched_at IS NULL AND IFNULL(due_at, 0) <= $1 ORDER BY id LIMIT 1";
 
 /// Stores an event that is to be dispatched.
 pub(crate) async fn insert(
@@ -149,12 +167,12 @@ async fn same_delivery(
     delivery: &Delivery,
 ) -> Result<Option<DeliveryId>, StoreError> {
     let row = sqlx::query(
-        "SELECT id FROM deliveries WHERE repository = $1 AND source = $2 AND content = $3
+        "SELECT id FROM deliveries WHERE source = $2 AND content = $3 AND IFNULL(repository, '') = $1
          UNION ALL
-         SELECT id FROM deliveries WHERE repository = $1 AND source = $2 AND external_id = $4
+         SELECT id FROM deliveries WHERE source = $2 AND external_id = $4 AND IFNULL(repository, '') = $1
          ORDER BY id LIMIT 1",
     )
-    .bind(delivery.repository.to_string())
+    .bind(delivery.repository.map(|repository| repository.to_string()).unwrap_or_default())
     .bind(&delivery.source)
     .bind(&delivery.content[..])
     .bind(&delivery.external_id)

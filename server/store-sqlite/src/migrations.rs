@@ -30,6 +30,7 @@ pub(crate) const STEPS: &[(i64, &str, &str)] = steps![
     10 "0010_invalid",
     11 "0011_ledger",
     12 "0012_memos",
+    13 "0013_forges",
 ];
 
 /// The number of the last step that this program knows.

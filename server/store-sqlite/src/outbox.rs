@@ -11,12 +11,13 @@ use async_trait::async_trait;
 use domain::effect::{Effect, EffectStatus};
 use domain::id::{EffectId, RunId};
 use domain::time::Timestamp;
-use ports::store::{Fenced, Outbox, StoreError, Topic};
+use ports::store::{Fenced, Outbox, Recorded, StoreError, Topic};
 use sqlx::sqlite::SqliteConnection;
 
 use crate::SqliteStore;
 use crate::failure::failed;
-use crate::rows::{self, each, json};
+use crate::repositories::require;
+use crate::rows::{self, Columns, each, json};
 use crate::store::Durable;
 
 #[async_trait]
@@ -29,6 +30,23 @@ impl Outbox for SqliteStore {
             .await
             .map_err(failed)?;
         row.as_ref().map(rows::effect).transpose()
+    }
+
+    async fn effect_record(&self, effect: &Effect, dedupe: &str) -> Result<Recorded<EffectId>, StoreError> {
+        let mut transaction = self.write(Durable::Now).await?;
+        let known = sqlx::query("SELECT id FROM effects WHERE repository = $1 AND dedupe = $2")
+            .bind(effect.repository.to_string())
+            .bind(dedupe)
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        if let Some(row) = known {
+            return Ok(Recorded::Known(Columns(&row).parsed("id")?));
+        }
+        require(&mut transaction, effect.repository).await?;
+        insert(&mut transaction, effect, Some(dedupe)).await?;
+        self.commit(transaction, &[Topic::Outbox]).await?;
+        Ok(Recorded::New)
     }
 
     async fn effect_settle(
@@ -94,15 +112,19 @@ pub(crate) const NEXT: &str = "UPDATE effects SET attempts = attempts + 1, held_
     RETURNING *";
 
 /// Stores an effect after all that are there.
-pub(crate) async fn insert(connection: &mut SqliteConnection, effect: &Effect) -> Result<(), StoreError> {
+pub(crate) async fn insert(
+    connection: &mut SqliteConnection,
+    effect: &Effect,
+    dedupe: Option<&str>,
+) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO effects (id, repository, run, provenance, key, wanted, status, detail, due_at, attempts, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "INSERT INTO effects (id, repository, run, author, key, wanted, status, detail, due_at, attempts, created_at, dedupe)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(effect.id.to_string())
     .bind(effect.repository.to_string())
-    .bind(effect.provenance.run.to_string())
-    .bind(json(&effect.provenance)?)
+    .bind(effect.author.run().map(|run| run.to_string()))
+    .bind(json(&effect.author)?)
     .bind(&effect.key)
     .bind(json(&effect.kind)?)
     .bind(as_word(&effect.status))
@@ -110,6 +132,7 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, effect: &Effect) -
     .bind(due_at(&effect.status))
     .bind(i64::from(effect.attempts))
     .bind(effect.created_at.millis())
+    .bind(dedupe)
     .execute(connection)
     .await
     .map_err(failed)?;

@@ -77,9 +77,9 @@ pub(crate) async fn enqueue(
         "INSERT INTO runs (id, repository, daemon, branch, commit_id, digest, cause, event, parent_run,
              parent_stage, inputs, effects, idempotency, priority, concurrency_key, concurrency_limit, status,
              ready_at, outcome, ended_at, attempt, cancel_by, cost, log_lines, created_at, started_at,
-             replaces)
+             replaces, subject)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-             $22, $23, 0, $24, $25, $26)",
+             $22, $23, 0, $24, $25, $26, $27)",
     )
     .bind(run.id.to_string())
     .bind(run.repository.to_string())
@@ -107,6 +107,7 @@ pub(crate) async fn enqueue(
     .bind(run.created_at.millis())
     .bind(run.started_at.map(Timestamp::millis))
     .bind(&new.replaces)
+    .bind(run.subject.as_ref().map(json).transpose()?)
     .execute(connection)
     .await
     .map_err(failed)?;

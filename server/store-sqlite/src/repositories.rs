@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use domain::event::EventKind;
 use domain::id::{RepositoryId, RevisionId};
 use domain::name::{Branch, Commit, DaemonId, RepositoryPath};
-use domain::repository::{BranchHead, Origin, Repository, Sync};
+use domain::repository::{BranchHead, Origin, Place, Repository, Sync};
 use domain::revision::Revision;
 use domain::time::Timestamp;
 use ports::store::repositories::{Advanced, BranchAdvance, DaemonFilter, DaemonRow};
@@ -54,6 +54,26 @@ impl Repositories for SqliteStore {
     async fn repository_find(&self, path: &RepositoryPath) -> Result<Option<Repository>, StoreError> {
         let mut connection = self.reader().acquire().await.map_err(failed)?;
         find(&mut connection, path).await
+    }
+
+    async fn repository_at(&self, place: &Place) -> Result<Option<Repository>, StoreError> {
+        let row = sqlx::query("SELECT * FROM repositories WHERE place = $1")
+            .bind(place.key())
+            .fetch_optional(self.reader())
+            .await
+            .map_err(failed)?;
+        row.as_ref().map(rows::repository).transpose()
+    }
+
+    async fn repository_origin(&self, id: RepositoryId, origin: &Origin) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE repositories SET origin = $2, place = $3 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(json(origin)?)
+            .bind(origin.place().map(Place::key))
+            .execute(&mut *self.writer(Durable::Now).await?)
+            .await
+            .map_err(failed)?;
+        if done.rows_affected() == 0 { Err(missing(id)) } else { Ok(()) }
     }
 
     async fn repository_list(&self, page: &Page) -> Result<Vec<Repository>, StoreError> {
@@ -241,8 +261,8 @@ async fn find(
 async fn insert(connection: &mut SqliteConnection, repository: &Repository) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO repositories (id, path, path_key, origin, default_branch, sync_status, sync_message,
-             checked_at, due_at, failures, poll_at, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             checked_at, due_at, failures, poll_at, created_at, place)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(repository.id.to_string())
     .bind(repository.path.to_string())
@@ -256,6 +276,7 @@ async fn insert(connection: &mut SqliteConnection, repository: &Repository) -> R
     .bind(i64::from(repository.sync.failures))
     .bind(poll_at(repository).map(Timestamp::millis))
     .bind(repository.created_at.millis())
+    .bind(repository.origin.place().map(Place::key))
     .execute(connection)
     .await
     .map_err(failed)?;

@@ -144,7 +144,7 @@ impl Runs for SqliteStore {
             journal(&mut transaction, proof.run, record, &row).await?;
         }
         for effect in &finish.effects {
-            outbox::insert(&mut transaction, effect).await?;
+            outbox::insert(&mut transaction, effect, None).await?;
         }
         if let Some(event) = &finish.event {
             events::insert(&mut transaction, event, None).await?;

@@ -1,7 +1,7 @@
 //! Builders of the nouns that tests are about: everything has a plain value until it is changed.
 //! Ids and times are drawn from the clock that is passed in.
 
-use domain::effect::{Effect, EffectKind, EffectStatus, Provenance};
+use domain::effect::{Author, Effect, EffectKind, EffectStatus, Provenance};
 use domain::event::{Actor, Event, EventKind};
 use domain::id::{EffectId, EventId, RepositoryId, RevisionId, RunId};
 use domain::name::{Branch, Commit, DaemonId, Digest, RepositoryPath};
@@ -50,7 +50,8 @@ pub fn repository(clock: &dyn Clock, path: &str) -> Repository {
 
 /// A watched repository that was never looked at.
 pub fn watched(clock: &dyn Clock, path: &str) -> Repository {
-    let origin = Origin::Watched { url: format!("https://git.example.com/{path}.git"), credential: None };
+    let origin =
+        Origin::Watched { url: format!("https://git.example.com/{path}.git"), credential: None, place: None };
     Repository { origin, ..repository(clock, path) }
 }
 
@@ -111,6 +112,7 @@ pub fn run(clock: &dyn Clock, repository: &Repository, daemon: &str) -> Run {
         branch: name::<Branch>("main"),
         commit: commit(1),
         digest: digest(1),
+        subject: None,
         cause: Cause { event: None, kind: EventKind::Manual, actor: actor(), parent: None, replay: None },
         inputs: serde_json::Map::new(),
         effects: EffectMode::Perform,
@@ -154,7 +156,7 @@ pub fn effect(clock: &dyn Clock, run: &Run, key: &str, kind: EffectKind) -> Effe
     Effect {
         id: EffectId::new(clock.unique()),
         repository: run.repository,
-        provenance: provenance(run),
+        author: Author::Run(provenance(run)),
         key: key.to_owned(),
         kind,
         status: EffectStatus::Pending { at: clock.now() },

@@ -14,6 +14,9 @@ pub mod build;
 mod memory;
 pub use memory::MemoryStore;
 
+mod memory_forge;
+pub use memory_forge::MemoryForge;
+
 mod memory_objects;
 pub use memory_objects::MemoryObjects;
 

@@ -29,8 +29,8 @@ pub(crate) struct CommentJson {
     thread: Option<u64>,
     /// Markdown.
     body: String,
-    /// Who said it.
-    provenance: ProvenanceJson,
+    /// Who said it; the server itself, when it is absent.
+    provenance: Option<ProvenanceJson>,
     /// When it was first said.
     #[schema(format = DateTime)]
     created_at: String,
@@ -50,7 +50,7 @@ impl From<Comment> for CommentJson {
             commit,
             thread,
             body: comment.body,
-            provenance: ProvenanceJson::from(&comment.provenance),
+            provenance: comment.author.provenance().map(ProvenanceJson::from),
             created_at: comment.created_at.to_string(),
             updated_at: comment.updated_at.to_string(),
         }
@@ -112,8 +112,8 @@ pub(crate) struct CheckJson {
     summary: String,
     /// Remarks on lines.
     annotations: Vec<AnnotationJson>,
-    /// Who reports.
-    provenance: ProvenanceJson,
+    /// Who reports; the server itself, when it is absent.
+    provenance: Option<ProvenanceJson>,
     /// When.
     #[schema(format = DateTime)]
     created_at: String,
@@ -148,7 +148,7 @@ impl From<Check> for CheckJson {
             },
             summary: check.summary,
             annotations: check.annotations.into_iter().map(AnnotationJson::from).collect(),
-            provenance: ProvenanceJson::from(&check.provenance),
+            provenance: check.author.provenance().map(ProvenanceJson::from),
             created_at: check.created_at.to_string(),
         }
     }

@@ -22,7 +22,7 @@ use crate::runs;
 pub(crate) struct EffectJson {
     /// Which.
     id: String,
-    /// `create-pull-request`, `add-comment`, `create-check` or `noop`.
+    /// `create-pull-request`, `add-comment`, …, in the words of `outcomes`.
     kind: &'static str,
     /// Makes performing it twice the same as once.
     key: String,
@@ -37,8 +37,8 @@ pub(crate) struct EffectJson {
     url: Option<String>,
     /// How often it was tried.
     attempts: u32,
-    /// Who wants it.
-    provenance: ProvenanceJson,
+    /// Who wants it; nobody but the server itself, when it is absent.
+    provenance: Option<ProvenanceJson>,
     /// When it was wanted.
     #[schema(format = DateTime)]
     created_at: String,
@@ -86,7 +86,7 @@ impl From<&Effect> for EffectJson {
             message,
             url,
             attempts: effect.attempts,
-            provenance: ProvenanceJson::from(&effect.provenance),
+            provenance: effect.author.provenance().map(ProvenanceJson::from),
             created_at: effect.created_at.to_string(),
         }
     }

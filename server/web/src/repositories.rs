@@ -83,7 +83,7 @@ impl RepositoryJson {
             Origin::Hosted => {
                 (OriginJson::Hosted {}, Some(format!("{base}/git/{}.git", repository.path)), None)
             }
-            Origin::Watched { url, credential } => {
+            Origin::Watched { url, credential, .. } => {
                 let credential = credential.as_ref().map(ToString::to_string);
                 let hook = format!("{base}/hooks/remotes/{}", repository.id);
                 (OriginJson::Watched { url: url.clone(), credential }, None, Some(hook))
@@ -169,6 +169,7 @@ pub(crate) async fn create(
             Origin::Watched {
                 url,
                 credential: input::optional::<SecretName>("origin.credential", credential.as_deref())?,
+                place: None,
             }
         }
     };

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use domain::effect::{EffectKind, EffectStatus};
+use domain::effect::{EffectKind, EffectStatus, IssueState};
 use domain::event::Actor;
 use domain::id::{RepositoryId, RunId, WorkerId};
 use domain::name::{Address, At, Branch, DaemonId, RepositoryPath};
@@ -294,7 +294,21 @@ fn wish(kind: &EffectKind) -> String {
         }
         EffectKind::AddComment { body, .. } => body.clone(),
         EffectKind::CreateCheck { name, summary, .. } => format!("{name}\n\n{summary}"),
-        EffectKind::Noop { .. } => String::new(),
+        EffectKind::PushToPullRequestBranch { number, branch, .. } => format!("#{number}, {branch}"),
+        EffectKind::CreateIssue { title, body, .. } | EffectKind::CreateRelease { name: title, body, .. } => {
+            format!("{title}\n\n{body}")
+        }
+        EffectKind::UpdateIssue { number, title, body, state } => {
+            let said = [title.as_deref(), body.as_deref(), state.map(IssueState::as_str)];
+            format!("#{number}\n{}", said.into_iter().flatten().collect::<Vec<_>>().join("\n"))
+        }
+        EffectKind::AddLabels { number, labels: names }
+        | EffectKind::RemoveLabels { number, labels: names }
+        | EffectKind::AddReviewers { number, reviewers: names } => format!("#{number}: {}", names.join(", ")),
+        EffectKind::SetStatus { context, state, description, .. } => {
+            format!("{context}: {}\n{description}", state.as_str())
+        }
+        EffectKind::React { .. } | EffectKind::Noop { .. } => String::new(),
     }
 }
 

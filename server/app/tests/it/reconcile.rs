@@ -34,7 +34,8 @@ impl Watched {
             wiring::wire(&config, &home.path().join("data"), SecretSource::Files).await.unwrap();
         let remote = home.path().join("remote");
         std::fs::create_dir(&remote).unwrap();
-        let origin = Origin::Watched { url: format!("file://{}", remote.display()), credential: None };
+        let origin =
+            Origin::Watched { url: format!("file://{}", remote.display()), credential: None, place: None };
         let (path, main) = ("ada/book".parse().unwrap(), "main".parse().unwrap());
         let repository = engine::repositories::create(&world, path, origin, main).await.unwrap().id;
         let watched = Self { home, world, git, repository, _wired: (gateway, place) };
@@ -151,7 +152,8 @@ async fn a_push_speaks_for_the_branches_that_it_moved() {
     let pushed = Pushed { branches: vec!["main".parse().unwrap()], actor: Some(actor), skip_runs: true };
     let reconciled = reconcile::repository(&watched.world, watched.repository, &pushed).await.unwrap();
     assert_eq!(reconciled.branches.len(), 2);
-    let event = watched.world.store.event_next().await.unwrap().expect("`live` moved");
+    let event =
+        watched.world.store.event_next(watched.world.clock.now()).await.unwrap().expect("`live` moved");
     assert_eq!(event.branch.map(|branch| branch.to_string()).as_deref(), Some("live"));
     assert_eq!((event.kind, event.actor.name.as_str()), (EventKind::Push, "spellbook"));
 }

@@ -72,6 +72,10 @@ async fn call(stage: &DaemonStage, at: &At<'_>) -> Result<NewRun, Trouble> {
         },
         commit: callee.commit,
         digest: callee.digest,
+        subject: match &stage.uses {
+            Callee::Sibling(_) => run.subject.clone(),
+            Callee::Address(_) => None,
+        },
         cause: Cause {
             event: run.cause.event,
             kind: EventKind::Daemon,

@@ -1,22 +1,20 @@
 //! What the stories are told in: a repository with daemons, a server around it, and jails that know a
 //! few words.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::effect::{Effect, Receipt};
 use domain::id::{RepositoryId, RunId, WorkerId};
 use domain::name::{Commit, SecretName};
 use domain::repository::Repository;
 use domain::run::{Run, RunState};
 use domain::stage::StageRecord;
 use git::{Config, Git};
-use ports::Retry;
 use ports::clock::Clock;
-use ports::forge::{Forge, ForgeError};
 use ports::models::Models;
 use ports::sandbox::{JailEnd, JailReport, JailSpec, OutputChunk, SandboxError, Stream};
 use ports::secrets::{Secrets, SecretsError};
@@ -25,8 +23,8 @@ use ports::store::{Page, Repositories, Runs, Store, Topic};
 use secrecy::SecretString;
 use serde_json::Value as Json;
 use testkit::{
-    FixedClock, MemoryObjects, MemoryStore, MemoryVault, ScriptedAgents, ScriptedModels, ScriptedProxy,
-    ScriptedSandbox, ScriptedWeb, build,
+    FixedClock, MemoryForge, MemoryObjects, MemoryStore, MemoryVault, ScriptedAgents, ScriptedModels,
+    ScriptedProxy, ScriptedSandbox, ScriptedWeb, build,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +42,7 @@ pub(super) struct House {
     pub(super) source: Arc<Git>,
     pub(super) sandbox: Arc<ScriptedSandbox>,
     pub(super) proxy: Arc<ScriptedProxy>,
+    pub(super) forge: Arc<MemoryForge>,
     pub(super) repository: Repository,
     worker: WorkerId,
     directory: tempfile::TempDir,
@@ -67,7 +66,7 @@ impl House {
     }
 
     async fn with(daemons: &[(&str, &str)], models: Arc<dyn Models>, proxy: ScriptedProxy) -> Self {
-        let proxy = Arc::new(proxy);
+        let (proxy, forge) = (Arc::new(proxy), Arc::new(MemoryForge::default()));
         let directory = tempfile::tempdir().unwrap();
         let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(FixedClock::new()));
         let source = Arc::new(Git::open(Config::new(directory.path().join("git"))).unwrap());
@@ -87,7 +86,8 @@ impl House {
             secrets: Arc::new(NoSecrets),
             vault: Arc::new(MemoryVault::new()),
             objects: Arc::new(MemoryObjects::new()),
-            forge: Arc::new(NoForge),
+            forge: forge.clone(),
+            hosts: BTreeMap::new(),
             clock: clock.clone(),
             settings: Settings::new(directory.path().join("work")),
             manifests: Manifests::default(),
@@ -96,7 +96,8 @@ impl House {
         };
         let worker = WorkerId::new(clock.unique());
         let world = Arc::new(world);
-        let house = Self { world, store, clock, source, sandbox, proxy, repository, worker, directory };
+        let house =
+            Self { world, store, clock, source, sandbox, proxy, forge, repository, worker, directory };
         let files: Vec<(String, String)> = daemons
             .iter()
             .map(|(id, body)| (format!("daemons/{id}/daemon.yaml"), format!("daemon:\n  name: {id}\n{body}")))
@@ -319,7 +320,8 @@ fn real(jail: &JailSpec) -> (Vec<OutputChunk>, JailReport) {
     command.args(&jail.command[1..]).current_dir(jail.workspace.join(&jail.directory));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).envs(&jail.env);
     let mut child = command.spawn().unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), &jail.stdin).unwrap();
+    // A program that ends without reading what it is given is none the worse for it.
+    let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), &jail.stdin);
     let output = child.wait_with_output().unwrap();
     let said = [(Stream::Stdout, output.stdout), (Stream::Stderr, output.stderr)];
     let said = said.map(|(stream, bytes)| OutputChunk { stream, bytes: bytes.into() });
@@ -333,15 +335,5 @@ struct NoSecrets;
 impl Secrets for NoSecrets {
     async fn secret(&self, _: RepositoryId, _: &SecretName) -> Result<Option<SecretString>, SecretsError> {
         Ok(None)
-    }
-}
-
-#[derive(Debug)]
-struct NoForge;
-
-#[async_trait]
-impl Forge for NoForge {
-    async fn perform(&self, _: &Repository, _: &Effect) -> Result<Receipt, ForgeError> {
-        Err(ForgeError { message: "nothing is performed here".to_owned(), retry: Retry::Never })
     }
 }

@@ -1,6 +1,7 @@
 //! Deliveries as they came, events as they were understood, and the decisions about them.
 
 use async_trait::async_trait;
+use domain::effect::Effect;
 use domain::event::Event;
 use domain::id::{DeliveryId, EventId, RepositoryId, RunId};
 use domain::name::{Branch, DaemonId};
@@ -32,10 +33,13 @@ pub trait Events {
     /// One event.
     async fn event_get(&self, id: EventId) -> Result<Option<Event>, StoreError>;
 
-    /// The oldest event that is not dispatched.
-    async fn event_next(&self) -> Result<Option<Event>, StoreError>;
+    /// The oldest event that is not dispatched, and not postponed beyond `now`.
+    async fn event_next(&self, now: Timestamp) -> Result<Option<Event>, StoreError>;
 
-    /// Records which daemons an event starts and which not, and queues the runs, all or nothing, once:
+    /// Lets the others pass an event until a moment; one that is dispatched stays so.
+    async fn event_postpone(&self, id: EventId, until: Timestamp) -> Result<(), StoreError>;
+
+    /// Records which daemons an event starts and which not, queues the runs and stores the effects, all or nothing, once:
     /// an event that is dispatched already is [`Dispatched::Already`].
     async fn event_dispatch(&self, dispatch: &Dispatch) -> Result<Dispatched, StoreError>;
 
@@ -48,10 +52,13 @@ pub trait Events {
 pub struct Delivery {
     /// Which.
     pub id: DeliveryId,
-    /// Who sent it: `remote` for the webhook of a watched repository, `daemon` for a daemon's own endpoint.
+    /// Who sent it: `remote` for the webhook of a watched repository, `daemon/<id>` for a daemon's own endpoint,
+    /// `forge/<name>` for a forge.
     pub source: String,
-    /// About which repository.
-    pub repository: RepositoryId,
+    /// About which repository; a forge's says so in its body.
+    pub repository: Option<RepositoryId>,
+    /// What it is about, in the words of a forge.
+    pub name: Option<String>,
     /// The sender's id for it.
     pub external_id: Option<String>,
     /// SHA-256 of what was signed.
@@ -71,6 +78,8 @@ pub struct Dispatch {
     pub matches: Vec<MatchRecord>,
     /// The runs it starts.
     pub runs: Vec<NewRun>,
+    /// What the server answers.
+    pub effects: Vec<Effect>,
     /// When.
     pub at: Timestamp,
 }

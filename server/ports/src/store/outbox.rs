@@ -7,14 +7,17 @@ use domain::effect::{Effect, EffectStatus};
 use domain::id::{EffectId, RunId};
 use domain::time::Timestamp;
 
-use super::{Fenced, StoreError};
+use super::{Fenced, Recorded, StoreError};
 
-/// Effects; they come into the store with the end of their run.
+/// Effects; they come into the store with the end of their run, or with the dispatch of an event.
 #[async_trait]
 pub trait Outbox {
     /// The pending effect that is longest due, counted as one more attempt and not given out again for
     /// the time of `hold`. Effects of one repository are given out one at a time, in their order.
     async fn effect_next(&self, now: Timestamp, hold: Duration) -> Result<Option<Effect>, StoreError>;
+
+    /// Stores an effect that the server wants by itself; the same `dedupe` key in the same repository is wanted once.
+    async fn effect_record(&self, effect: &Effect, dedupe: &str) -> Result<Recorded<EffectId>, StoreError>;
 
     /// Records what became of an effect; lost when it was given out again since (`attempts` differs).
     async fn effect_settle(

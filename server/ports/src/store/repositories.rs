@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use domain::event::{Event, EventKind};
 use domain::id::{RepositoryId, RevisionId};
 use domain::name::{Branch, Commit, DaemonId, RepositoryPath};
-use domain::repository::{BranchHead, BranchRole, Repository, Sync};
+use domain::repository::{BranchHead, BranchRole, Origin, Place, Repository, Sync};
 use domain::revision::Revision;
 use domain::run::RunStatus;
 use domain::time::Timestamp;
@@ -22,6 +22,12 @@ pub trait Repositories {
 
     /// The repository of a path; letters are compared without case.
     async fn repository_find(&self, path: &RepositoryPath) -> Result<Option<Repository>, StoreError>;
+
+    /// The repository of a place on a forge, found by the forge's own number for it.
+    async fn repository_at(&self, place: &Place) -> Result<Option<Repository>, StoreError>;
+
+    /// Records where a repository comes from now: renamed on its forge, known to it, or no longer.
+    async fn repository_origin(&self, id: RepositoryId, origin: &Origin) -> Result<(), StoreError>;
 
     /// All repositories, newest first.
     async fn repository_list(&self, page: &Page) -> Result<Vec<Repository>, StoreError>;

@@ -97,7 +97,7 @@ async fn each_step_is_taken_on_a_database_in_use() {
     assert_eq!(store.repository_get(repository).await.unwrap().unwrap().path.to_string(), "ada/book");
     let waiting = store.revision_triggered(repository, &build::name("main"), EventKind::Push).await.unwrap();
     assert_eq!(waiting.len(), 1);
-    assert!(store.event_next().await.unwrap().is_some());
+    assert!(store.event_next(clock.now()).await.unwrap().is_some());
     assert_eq!(store.run_get(run).await.unwrap().unwrap().daemon.as_str(), "review");
     assert_eq!(store.effect_list(run).await.unwrap().len(), 1);
     assert_eq!(store.ledger_close(None).await.unwrap(), 1);

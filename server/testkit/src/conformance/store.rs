@@ -85,6 +85,7 @@ macro_rules! store_behaviours {
         $crate::$render! { $given
             repositories:
                 a_path_is_taken_once,
+                a_place_belongs_to_one_repository,
                 repositories_are_listed_newest_first,
                 watched_repositories_become_due,
                 a_look_is_recorded,
@@ -107,10 +108,12 @@ macro_rules! store_behaviours {
                 a_listed_daemon_shows_its_last_run;
             events:
                 a_delivery_is_recorded_once,
+                a_delivery_without_a_repository_is_recorded_once,
                 a_delivery_is_recorded_by_one_of_many,
                 a_delivery_is_given_out_until_it_is_settled,
                 an_event_comes_back_as_it_was,
                 an_event_is_recorded_once,
+                an_event_can_be_postponed,
                 an_event_is_dispatched_once,
                 an_event_is_dispatched_by_one_of_many,
                 a_dispatch_is_all_or_nothing;
@@ -188,6 +191,7 @@ macro_rules! store_behaviours {
             outbox:
                 effects_come_with_the_end_of_their_run,
                 an_end_is_all_or_nothing,
+                the_servers_own_effect_is_recorded_once,
                 an_effect_is_held_while_it_is_performed,
                 effects_of_a_repository_go_one_at_a_time,
                 an_effect_that_is_put_off_lets_others_pass,

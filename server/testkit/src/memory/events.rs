@@ -20,6 +20,7 @@ pub(super) struct Fact {
     event: Event,
     dedupe: Option<String>,
     matches: Option<Vec<MatchRecord>>,
+    due_at: Option<Timestamp>,
 }
 
 #[async_trait]
@@ -38,7 +39,9 @@ impl Events for MemoryStore {
         if state.deliveries.contains_key(&delivery.id) {
             return Err(StoreError::Conflict(format!("{} is there already", delivery.id)));
         }
-        state.refuse_unknown_repository(delivery.repository)?;
+        if let Some(repository) = delivery.repository {
+            state.refuse_unknown_repository(repository)?;
+        }
         state.deliveries.insert(delivery.id, Kept { delivery: delivery.clone(), verdict: None });
         drop(state);
         self.wake(&[Topic::Events]);
@@ -82,9 +85,17 @@ impl Events for MemoryStore {
         Ok(self.state().events.get(&id).map(|fact| fact.event.clone()))
     }
 
-    async fn event_next(&self) -> Result<Option<Event>, StoreError> {
+    async fn event_next(&self, now: Timestamp) -> Result<Option<Event>, StoreError> {
         let state = self.state();
-        Ok(state.events.values().find(|fact| fact.matches.is_none()).map(|fact| fact.event.clone()))
+        let ready = |fact: &&Fact| fact.matches.is_none() && fact.due_at.is_none_or(|at| at <= now);
+        Ok(state.events.values().find(ready).map(|fact| fact.event.clone()))
+    }
+
+    async fn event_postpone(&self, id: EventId, until: Timestamp) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let fact = state.events.get_mut(&id);
+        fact.ok_or_else(|| StoreError::Conflict(format!("there is no {id}")))?.due_at = Some(until);
+        Ok(())
     }
 
     async fn event_dispatch(&self, dispatch: &Dispatch) -> Result<Dispatched, StoreError> {
@@ -99,11 +110,14 @@ impl Events for MemoryStore {
         for new in &dispatch.runs {
             state.enqueue(new, None, dispatch.at);
         }
+        for effect in &dispatch.effects {
+            state.keep_effect(effect, None);
+        }
         if let Some(fact) = state.events.get_mut(&dispatch.event) {
             fact.matches = Some(dispatch.matches.clone());
         }
         drop(state);
-        self.wake(&[Topic::Events, Topic::Runs]);
+        self.wake(&[Topic::Events, Topic::Runs, Topic::Outbox]);
         Ok(Dispatched::Recorded)
     }
 
@@ -129,7 +143,8 @@ impl State {
     }
 
     pub(super) fn keep_event(&mut self, event: &Event, dedupe: Option<&str>) {
-        let fact = Fact { event: event.clone(), dedupe: dedupe.map(str::to_owned), matches: None };
+        let fact =
+            Fact { event: event.clone(), dedupe: dedupe.map(str::to_owned), matches: None, due_at: None };
         self.events.insert(event.id, fact);
     }
 }

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use domain::effect::{Effect, EffectStatus};
 use domain::id::{EffectId, RunId};
 use domain::time::Timestamp;
-use ports::store::{Fenced, Outbox, StoreError, Topic};
+use ports::store::{Fenced, Outbox, Recorded, StoreError, Topic};
 
-use super::MemoryStore;
+use super::{MemoryStore, State};
 
 /// An effect; they stand in the order in which they came.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub(super) struct Wanted {
     pub(super) effect: Effect,
     /// Until when it is with a performer.
     pub(super) held_until: Option<Timestamp>,
+    pub(super) dedupe: Option<String>,
 }
 
 impl Wanted {
@@ -47,6 +48,21 @@ impl Outbox for MemoryStore {
         Ok(Some(wanted.effect.clone()))
     }
 
+    async fn effect_record(&self, effect: &Effect, dedupe: &str) -> Result<Recorded<EffectId>, StoreError> {
+        let mut state = self.state();
+        let known = state.effects.iter().find(|wanted| {
+            wanted.dedupe.as_deref() == Some(dedupe) && wanted.effect.repository == effect.repository
+        });
+        if let Some(known) = known {
+            return Ok(Recorded::Known(known.effect.id));
+        }
+        state.refuse_unknown_repository(effect.repository)?;
+        state.keep_effect(effect, Some(dedupe));
+        drop(state);
+        self.wake(&[Topic::Outbox]);
+        Ok(Recorded::New)
+    }
+
     async fn effect_settle(
         &self,
         effect: EffectId,
@@ -71,7 +87,7 @@ impl Outbox for MemoryStore {
 
     async fn effect_list(&self, run: RunId) -> Result<Vec<Effect>, StoreError> {
         let state = self.state();
-        let of_run = state.effects.iter().filter(|wanted| wanted.effect.provenance.run == run);
+        let of_run = state.effects.iter().filter(|wanted| wanted.effect.author.run() == Some(run));
         Ok(of_run.map(|wanted| wanted.effect.clone()).collect())
     }
 
@@ -86,5 +102,12 @@ impl Outbox for MemoryStore {
         drop(state);
         self.wake(&[Topic::Outbox]);
         Ok(true)
+    }
+}
+
+impl State {
+    pub(super) fn keep_effect(&mut self, effect: &Effect, dedupe: Option<&str>) {
+        let dedupe = dedupe.map(str::to_owned);
+        self.effects.push(Wanted { effect: effect.clone(), held_until: None, dedupe });
     }
 }

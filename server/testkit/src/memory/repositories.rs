@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use domain::event::EventKind;
 use domain::id::{RepositoryId, RevisionId};
 use domain::name::{Branch, Commit, DaemonId, RepositoryPath};
-use domain::repository::{BranchHead, BranchRole, Origin, Repository, Sync};
+use domain::repository::{BranchHead, BranchRole, Origin, Place, Repository, Sync};
 use domain::revision::{Revision, RevisionContent};
 use domain::run::RunStatus;
 use domain::time::Timestamp;
@@ -31,6 +31,25 @@ impl Repositories for MemoryStore {
 
     async fn repository_find(&self, path: &RepositoryPath) -> Result<Option<Repository>, StoreError> {
         Ok(self.state().find(path).cloned())
+    }
+
+    async fn repository_at(&self, place: &Place) -> Result<Option<Repository>, StoreError> {
+        let state = self.state();
+        let key = Some(place.key());
+        Ok(state.repositories.values().find(|known| known.origin.place().map(Place::key) == key).cloned())
+    }
+
+    async fn repository_origin(&self, id: RepositoryId, origin: &Origin) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let key = origin.place().map(Place::key);
+        let taken = state
+            .repositories
+            .values()
+            .any(|known| key.is_some() && known.id != id && known.origin.place().map(Place::key) == key);
+        if taken {
+            return Err(StoreError::Conflict("another repository has this place".to_owned()));
+        }
+        state.change(id, |repository| repository.origin = origin.clone())
     }
 
     async fn repository_list(&self, page: &Page) -> Result<Vec<Repository>, StoreError> {

@@ -10,7 +10,6 @@ use ports::store::logs::LogLine;
 use ports::store::runs::{Cancellation, Depth, Finish, LeaseOutcome, NewRun, Priority, Renewal, RunFilter};
 use ports::store::{Fenced, LeaseProof, Page, Recorded, Runs, StoreError, Topic};
 
-use super::outbox::Wanted;
 use super::{MemoryStore, State, newest};
 
 mod queue;
@@ -192,7 +191,7 @@ impl Runs for MemoryStore {
             entry.record(record);
         }
         for effect in &finish.effects {
-            state.effects.push(Wanted { effect: effect.clone(), held_until: None });
+            state.keep_effect(effect, None);
         }
         if let Some(event) = &finish.event {
             state.keep_event(event, None);

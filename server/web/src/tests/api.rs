@@ -1,7 +1,7 @@
 //! Repositories, daemons, revisions, discussions: what is stored is what is shown.
 
 use domain::access::Role;
-use domain::effect::{CheckConclusion, CommentTarget};
+use domain::effect::{Author, CheckConclusion, CommentTarget};
 use domain::id::{CheckId, CommentId, ProposalId};
 use domain::proposal::{Check, Comment, Proposal, ProposalStatus};
 use domain::repository::BranchRole;
@@ -196,7 +196,7 @@ async fn comments_checks_and_proposals_stay_in_their_repository() {
             repository: book.id,
             target,
             key: key.to_owned(),
-            provenance: build::provenance(&run),
+            author: Author::Run(build::provenance(&run)),
             body: format!("said <script>{key}</script>"),
             created_at: now,
             updated_at: now,
@@ -208,7 +208,7 @@ async fn comments_checks_and_proposals_stay_in_their_repository() {
         repository: book.id,
         commit: build::commit(1),
         name: "review".to_owned(),
-        provenance: build::provenance(&run),
+        author: Author::Run(build::provenance(&run)),
         conclusion: CheckConclusion::Neutral,
         summary: "nothing to do".to_owned(),
         annotations: Vec::new(),

@@ -10,7 +10,6 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use bytes::Bytes;
 use domain::access::{Account, Role, Token};
-use domain::effect::{Effect, Receipt};
 use domain::files::{File, Files};
 use domain::id::{AccountId, RepositoryId, TokenId};
 use domain::name::{Branch, Commit, Digest, SecretName, Tag};
@@ -18,14 +17,12 @@ use domain::repository::{BranchRole, Repository};
 use engine::World;
 use engine::world::Manifests;
 use futures::StreamExt;
-use ports::Retry;
 use ports::clock::Clock;
-use ports::forge::{Forge, ForgeError};
 use ports::secrets::{Secrets, SecretsError};
 use ports::smart_http::{GitRequest, GitResponse, MayPush, SmartHttp};
 use ports::source::{
-    CommitSpec, Diff, Directory, Entry, Fetched, MergeSpec, Merged, Moved, PathChange, ReadBounds, Remote,
-    Snapshot, SnapshotSpec, Source, SourceError, View,
+    CommitSpec, Diff, Directory, Entry, Fetched, MergeSpec, Merged, Moved, PathChange, PushSpec, ReadBounds,
+    Remote, Snapshot, SnapshotSpec, Source, SourceError, View,
 };
 use ports::store::Accounts;
 use ports::store::repositories::{BranchAdvance, Repositories};
@@ -33,7 +30,8 @@ use ports::vault::Vault;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 use testkit::{
-    FixedClock, MemoryObjects, MemoryStore, MemoryVault, ScriptedModels, ScriptedSandbox, ScriptedWeb, build,
+    FixedClock, MemoryForge, MemoryObjects, MemoryStore, MemoryVault, ScriptedModels, ScriptedSandbox,
+    ScriptedWeb, build,
 };
 use tower::ServiceExt;
 
@@ -79,7 +77,8 @@ impl House {
             secrets: secrets.clone(),
             vault: vault.clone(),
             objects: Arc::new(MemoryObjects::new()),
-            forge: Arc::new(NoForge),
+            forge: Arc::new(MemoryForge::default()),
+            hosts: BTreeMap::new(),
             clock: clock.clone(),
             settings: engine::world::Settings::new(PathBuf::from("/nonexistent")),
             manifests: Manifests::default(),
@@ -269,16 +268,6 @@ impl Secrets for Safe {
     }
 }
 
-#[derive(Debug)]
-struct NoForge;
-
-#[async_trait]
-impl Forge for NoForge {
-    async fn perform(&self, _repository: &Repository, _effect: &Effect) -> Result<Receipt, ForgeError> {
-        Err(ForgeError { message: "nothing is performed here".to_owned(), retry: Retry::Never })
-    }
-}
-
 /// Commits in memory: enough to resolve an address. Whatever else is asked of it is not of these tests.
 #[derive(Debug, Default)]
 pub(super) struct Books {
@@ -426,6 +415,14 @@ impl Source for Books {
     }
 
     async fn fetch(&self, _: RepositoryId, _: &Remote) -> Result<Fetched, SourceError> {
+        Err(SourceError::Unreachable("the network is away".to_owned()))
+    }
+
+    async fn bring(&self, _: RepositoryId, _: &Remote, _: &str) -> Result<Commit, SourceError> {
+        Err(SourceError::Unreachable("the network is away".to_owned()))
+    }
+
+    async fn push(&self, _: PushSpec<'_>) -> Result<Moved, SourceError> {
         Err(SourceError::Unreachable("the network is away".to_owned()))
     }
 }

@@ -52,8 +52,11 @@ async fn compare(daemons: usize) -> anyhow::Result<Compared> {
     config.remotes.allow_file = true;
     let Wired { world, place: _place, .. } =
         wiring::wire(&config, &home.path().join("data"), SecretSource::Environment).await?;
-    let origin =
-        Origin::Watched { url: format!("file://{}", remote.path.display()), credential: None::<SecretName> };
+    let origin = Origin::Watched {
+        url: format!("file://{}", remote.path.display()),
+        credential: None::<SecretName>,
+        place: None,
+    };
     let watched =
         engine::repositories::create(&world, "bench/book".parse()?, origin, "main".parse()?).await?;
     let first = engine::repositories::sync_now(&world, watched.id).await?;

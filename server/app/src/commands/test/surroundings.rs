@@ -75,6 +75,7 @@ impl Surroundings {
             vault: Arc::clone(&real.vault),
             objects: Arc::clone(&real.objects),
             forge: Arc::clone(&real.forge),
+            hosts: BTreeMap::new(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             settings: real.settings.clone(),
             manifests: Manifests::default(),

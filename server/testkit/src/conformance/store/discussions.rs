@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::effect::{Annotation, AnnotationLevel, CheckConclusion, CommentTarget};
+use domain::effect::{Annotation, AnnotationLevel, Author, CheckConclusion, CommentTarget};
 use domain::id::{CheckId, CommentId, ProposalId};
 use domain::proposal::{Check, Comment, Proposal, ProposalStatus};
 use ports::clock::Clock;
@@ -140,7 +140,7 @@ async fn comment(scene: Scene<'_>, key: &str, target: &CommentTarget) -> Comment
         repository: scene.repository,
         target: target.clone(),
         key: key.to_owned(),
-        provenance: build::provenance(&run),
+        author: Author::Run(build::provenance(&run)),
         body: format!("{key}: é <script>"),
         created_at: scene.clock.now(),
         updated_at: scene.clock.now(),
@@ -190,7 +190,7 @@ pub async fn a_check_is_replaced(store: &dyn Store, clock: &FixedClock) {
         repository: scene.repository,
         commit: build::commit(commit),
         name: name.to_owned(),
-        provenance: build::provenance(&run),
+        author: Author::Run(build::provenance(&run)),
         conclusion,
         summary: "s".to_owned(),
         annotations: vec![Annotation {

@@ -1,12 +1,15 @@
 //! Deliveries, events, dispatch.
 
+use std::time::Duration;
+
+use domain::effect::EffectStatus;
 use domain::event::Event;
 use domain::id::DeliveryId;
 use domain::run::RunStatus;
 use domain::value::Taint;
 use ports::clock::Clock;
 use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord};
-use ports::store::{Recorded, Store, StoreError, Topic};
+use ports::store::{Fenced, Recorded, Store, StoreError, Topic};
 use serde_json::json;
 
 use super::scene::{ANSWERS, Scene};
@@ -16,7 +19,8 @@ fn delivery(scene: Scene<'_>, external_id: Option<&str>, content: u8) -> Deliver
     Delivery {
         id: DeliveryId::new(scene.clock.unique()),
         source: "remote".to_owned(),
-        repository: scene.repository,
+        repository: Some(scene.repository),
+        name: None,
         external_id: external_id.map(str::to_owned),
         content: [content; 32],
         body: vec![0, 255, content],
@@ -40,11 +44,35 @@ pub async fn a_delivery_is_recorded_once(store: &dyn Store, clock: &FixedClock) 
         (delivery(scene, None, 3), Recorded::New),
         (delivery(scene, None, 4), Recorded::New),
         (Delivery { source: "daemon".to_owned(), ..delivery(scene, Some("1"), 1) }, Recorded::New),
-        (Delivery { repository: other.id, ..delivery(scene, Some("1"), 1) }, Recorded::New),
+        (Delivery { repository: Some(other.id), ..delivery(scene, Some("1"), 1) }, Recorded::New),
     ];
     for (nth, (delivery, expect)) in cases.iter().enumerate() {
         assert_eq!(store.delivery_record(delivery).await.expect(ANSWERS), *expect, "case {nth}");
     }
+}
+
+/// What a forge sends names its repository in the body, which nobody has read yet.
+pub async fn a_delivery_without_a_repository_is_recorded_once(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let sent = |external_id, content, name: &str| Delivery {
+        source: "forge/github".to_owned(),
+        repository: None,
+        name: Some(name.to_owned()),
+        ..delivery(scene, external_id, content)
+    };
+    let first = sent(Some("1"), 1, "issues");
+    let known = Recorded::Known(first.id);
+    let cases = [
+        (first.clone(), Recorded::New),
+        (sent(Some("1"), 2, "issues"), known),
+        (sent(Some("2"), 1, "push"), known),
+        (sent(Some("3"), 3, "push"), Recorded::New),
+        (Delivery { source: "forge/other".to_owned(), ..sent(Some("1"), 1, "issues") }, Recorded::New),
+    ];
+    for (nth, (delivery, expect)) in cases.iter().enumerate() {
+        assert_eq!(store.delivery_record(delivery).await.expect(ANSWERS), *expect, "case {nth}");
+    }
+    assert_eq!(store.delivery_next().await.expect(ANSWERS), Some(first));
 }
 
 /// The same delivery many times at once is recorded once.
@@ -131,7 +159,25 @@ async fn dispatch_of(scene: Scene<'_>, event: &Event) -> Dispatch {
         said("lint", None, "the branch does not match"),
         said("a", None, "the actor is a bot"),
     ];
-    Dispatch { event: event.id, matches, runs: vec![new], at: scene.clock.now() }
+    let answer = scene.answer("dispatch");
+    Dispatch { event: event.id, matches, runs: vec![new], effects: vec![answer], at: scene.clock.now() }
+}
+
+/// An event that cannot be decided yet lets the others pass.
+pub async fn an_event_can_be_postponed(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let repository = scene.repository().await;
+    let events = [build::event(clock, &repository), build::event(clock, &repository)];
+    for event in &events {
+        store.event_record(event, None).await.expect(ANSWERS);
+    }
+    let wait = Duration::from_secs(5);
+    store.event_postpone(events[0].id, clock.now().after(wait)).await.expect(ANSWERS);
+    assert_eq!(store.event_next(clock.now()).await.expect(ANSWERS).as_ref(), Some(&events[1]));
+    scene.later(wait);
+    assert_eq!(store.event_next(clock.now()).await.expect(ANSWERS).as_ref(), Some(&events[0]));
+    let unknown = build::event(clock, &repository).id;
+    assert!(matches!(store.event_postpone(unknown, clock.now()).await, Err(StoreError::Conflict(_))));
 }
 
 /// Events are given out oldest first until they are dispatched; what was decided is kept in order.
@@ -144,16 +190,22 @@ pub async fn an_event_is_dispatched_once(store: &dyn Store, clock: &FixedClock) 
     }
     assert!(store.match_list(events[0].id).await.expect(ANSWERS).is_empty());
     for event in &events {
-        assert_eq!(store.event_next().await.expect(ANSWERS).as_ref(), Some(event));
+        assert_eq!(store.event_next(clock.now()).await.expect(ANSWERS).as_ref(), Some(event));
         let first = dispatch_of(scene, event).await;
         assert_eq!(store.event_dispatch(&first).await.expect(ANSWERS), Dispatched::Recorded);
         let second = dispatch_of(scene, event).await;
         assert_eq!(store.event_dispatch(&second).await.expect(ANSWERS), Dispatched::Already);
         assert_eq!(store.match_list(event.id).await.expect(ANSWERS), first.matches);
         assert_eq!(scene.status(first.runs[0].run.id).await, RunStatus::Queued);
+        let answered =
+            store.effect_next(clock.now(), Duration::ZERO).await.expect(ANSWERS).expect("it is due");
+        assert_eq!(answered.id, first.effects[0].id);
+        let done = EffectStatus::Refused { reason: "seen".to_owned() };
+        assert_eq!(store.effect_settle(answered.id, 1, &done).await.expect(ANSWERS), Fenced::Written);
+        assert_eq!(store.effect_next(clock.now(), Duration::ZERO).await.expect(ANSWERS), None);
         assert_eq!(store.run_get(second.runs[0].run.id).await.expect(ANSWERS), None);
     }
-    assert_eq!(store.event_next().await.expect(ANSWERS), None);
+    assert_eq!(store.event_next(clock.now()).await.expect(ANSWERS), None);
 }
 
 /// Of many who dispatch the same event, one does, and the runs are queued once.

@@ -9,7 +9,7 @@ use domain::run::Run;
 use domain::time::Timestamp;
 use ports::clock::Clock;
 use ports::store::runs::Finish;
-use ports::store::{Fenced, Store, StoreError, Topic};
+use ports::store::{Fenced, Recorded, Store, StoreError, Topic};
 
 use super::scene::{ANSWERS, Scene};
 use crate::{FixedClock, build};
@@ -123,7 +123,21 @@ pub async fn an_end_is_all_or_nothing(store: &dyn Store, clock: &FixedClock) {
     assert!(store.effect_list(run.id).await.expect(ANSWERS).is_empty());
     let good = Finish { effects: vec![fresh], event: Some(event.clone()), ..scene.succeeded() };
     assert_eq!(store.run_finish(&proof, &good).await.expect(ANSWERS), Fenced::Written);
-    assert_eq!(store.event_next().await.expect(ANSWERS), Some(event));
+    assert_eq!(store.event_next(clock.now()).await.expect(ANSWERS), Some(event));
+}
+
+/// What the server wants by itself is wanted once, and belongs to no run.
+pub async fn the_servers_own_effect_is_recorded_once(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let (first, second) = (scene.answer("plan"), scene.answer("plan"));
+    let record = async |effect, dedupe| store.effect_record(effect, dedupe).await.expect(ANSWERS);
+    assert_eq!(record(&first, "plan/1/a").await, Recorded::New);
+    assert_eq!(record(&second, "plan/1/a").await, Recorded::Known(first.id));
+    assert_eq!(record(&second, "plan/1/b").await, Recorded::New);
+    let given = next(scene).await.expect("one is due");
+    assert_eq!((given.id, &given.author, &given.kind), (first.id, &first.author, &first.kind));
+    let (run, _) = finished(scene, |_| Vec::new()).await;
+    assert!(store.effect_list(run.id).await.expect(ANSWERS).is_empty());
 }
 
 /// An effect is given out, counted, and not given out again while it is held.

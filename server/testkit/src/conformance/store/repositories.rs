@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::name::Branch;
-use domain::repository::{BranchRole, Repository, Sync, SyncStatus};
+use domain::repository::{BranchRole, Origin, Place, Repository, Sync, SyncStatus};
 use ports::clock::Clock;
 use ports::store::repositories::{Advanced, BranchAdvance};
 use ports::store::{Page, Recorded, Store, StoreError, Topic};
@@ -26,6 +26,27 @@ pub async fn a_path_is_taken_once(store: &dyn Store, clock: &FixedClock) {
     assert_eq!(store.repository_find(&build::name("ada/books")).await.expect(ANSWERS), None);
     let same_id = Repository { path: build::name("ada/other"), ..first };
     assert!(matches!(store.repository_create(&same_id).await, Err(StoreError::Conflict(_))));
+}
+
+/// A repository on a forge is found by the forge's own number, whatever it is called there.
+pub async fn a_place_belongs_to_one_repository(store: &dyn Store, clock: &FixedClock) {
+    let place = |path: &str, id| Place { forge: build::name("github"), path: path.to_owned(), id };
+    let origin =
+        |place| Origin::Watched { url: "https://git.example.com/a.git".to_owned(), credential: None, place };
+    let here = Repository { origin: origin(Some(place("acme/app", 7))), ..build::watched(clock, "acme/app") };
+    let other = build::watched(clock, "acme/other");
+    for repository in [&here, &other] {
+        assert_eq!(store.repository_create(repository).await.expect(ANSWERS), Recorded::New);
+    }
+    let at = async |path, id| store.repository_at(&place(path, id)).await.expect(ANSWERS);
+    assert_eq!(at("acme/renamed", 7).await, Some(here.clone()));
+    assert_eq!(at("acme/app", 8).await, None, "another repository under the same name");
+    let taken = origin(Some(place("acme/app", 7)));
+    assert!(matches!(store.repository_origin(other.id, &taken).await, Err(StoreError::Conflict(_))));
+    store.repository_origin(here.id, &origin(None)).await.expect(ANSWERS);
+    assert_eq!(at("acme/app", 7).await, None, "it is no longer at home there");
+    store.repository_origin(other.id, &taken).await.expect(ANSWERS);
+    assert_eq!(at("acme/app", 7).await.map(|found| found.id), Some(other.id));
 }
 
 /// The list is newest first, in parts.

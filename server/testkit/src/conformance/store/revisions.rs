@@ -6,6 +6,7 @@ use domain::repository::{BranchRole, Repository};
 use domain::revision::{Revision, RevisionContent};
 use domain::run::{Failure, RunOutcome, RunStatus};
 use domain::trigger::{Trigger, TriggerKind};
+use ports::clock::Clock;
 use ports::store::repositories::{Advanced, BranchAdvance, DaemonFilter, DaemonRow};
 use ports::store::runs::Finish;
 use ports::store::{Page, Store, StoreError};
@@ -185,7 +186,7 @@ pub async fn an_advance_is_all_or_nothing(store: &dyn Store, clock: &FixedClock)
     assert_eq!(store.branch_list(repository.id).await.expect(ANSWERS)[0].commit, build::commit(1));
     assert_eq!(store.revision_get(good.id).await.expect(ANSWERS), None);
     assert_eq!(current(store, &repository, "good", "main").await, None);
-    assert_eq!(store.event_next().await.expect(ANSWERS), None);
+    assert_eq!(store.event_next(clock.now()).await.expect(ANSWERS), None);
 }
 
 /// What waits for an event on a branch is found by its kind: the newest, valid revisions, each once.

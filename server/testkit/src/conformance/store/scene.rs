@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use domain::id::{RepositoryId, RunId, WorkerId};
+use domain::effect::{Act, Author, Effect, EffectKind, EffectStatus};
+use domain::id::{EffectId, RepositoryId, RunId, WorkerId};
 use domain::repository::Repository;
 use domain::run::{Concurrency, ConcurrencyBehavior, Run, RunOutcome, RunStatus};
 use domain::time::Timestamp;
@@ -42,6 +43,20 @@ impl<'a> Scene<'a> {
 
     pub(super) async fn repository(self) -> Repository {
         self.store.repository_get(self.repository).await.expect(ANSWERS).expect("the scene has it")
+    }
+
+    /// Something that the server itself wants to say, due at once.
+    pub(super) fn answer(self, key: &str) -> Effect {
+        Effect {
+            id: EffectId::new(self.clock.unique()),
+            repository: self.repository,
+            author: Author::Server { act: Act::Answer },
+            key: key.to_owned(),
+            kind: EffectKind::Noop { reason: "an answer".to_owned() },
+            status: EffectStatus::Pending { at: self.clock.now() },
+            attempts: 0,
+            created_at: self.clock.now(),
+        }
     }
 
     /// A run to be queued.

@@ -1,0 +1,1 @@
+//! `ports::forge` for GitHub, github.com and Enterprise.

@@ -1,0 +1,98 @@
+//! A forge in memory: accounts with roles, pull requests, and what was performed.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use domain::effect::{Effect, EffectKind, Receipt};
+use domain::repository::Repository;
+use domain::time::Timestamp;
+use ports::forge::{Fact, Forge, ForgeError, PullRequest};
+use secrecy::SecretString;
+
+/// A forge that remembers what it was told. It is whatever a test makes of it; nobody is known to it at first.
+#[derive(Debug, Default)]
+pub struct MemoryForge {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    roles: BTreeMap<String, String>,
+    pulls: BTreeMap<u64, PullRequest>,
+    recent: Vec<Fact>,
+    performed: Vec<Effect>,
+    failures: Vec<ForgeError>,
+}
+
+impl MemoryForge {
+    /// Gives an account a role.
+    pub fn member(&self, account: &str, role: &str) {
+        self.state().roles.insert(account.to_owned(), role.to_owned());
+    }
+
+    /// Opens or changes a pull request.
+    pub fn pull(&self, pull: PullRequest) {
+        self.state().pulls.insert(pull.number, pull);
+    }
+
+    /// Something happened that no webhook told.
+    pub fn happened(&self, fact: Fact) {
+        self.state().recent.push(fact);
+    }
+
+    /// The next thing that is asked of it fails so.
+    pub fn fail(&self, error: ForgeError) {
+        self.state().failures.push(error);
+    }
+
+    /// What was performed, in its order; the same effect again stands there once.
+    pub fn performed(&self) -> Vec<Effect> {
+        self.state().performed.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self) -> Result<MutexGuard<'_, State>, ForgeError> {
+        let mut state = self.state();
+        if state.failures.is_empty() { Ok(state) } else { Err(state.failures.remove(0)) }
+    }
+}
+
+#[async_trait]
+impl Forge for MemoryForge {
+    async fn perform(&self, _repository: &Repository, effect: &Effect) -> Result<Receipt, ForgeError> {
+        let mut state = self.answer()?;
+        if !state.performed.iter().any(|known| known.id == effect.id) {
+            state.performed.push(effect.clone());
+        }
+        let summary = match &effect.kind {
+            EffectKind::Noop { reason } => reason.clone(),
+            kind => format!("performed {}", kind.as_str()),
+        };
+        Ok(Receipt { url: None, summary })
+    }
+
+    async fn role(&self, _repository: &Repository, account: &str) -> Result<Option<String>, ForgeError> {
+        Ok(self.answer()?.roles.get(account).cloned())
+    }
+
+    async fn pull_request(
+        &self,
+        _repository: &Repository,
+        number: u64,
+    ) -> Result<Option<PullRequest>, ForgeError> {
+        Ok(self.answer()?.pulls.get(&number).cloned())
+    }
+
+    async fn credential(&self, _repository: &Repository) -> Result<Option<SecretString>, ForgeError> {
+        self.answer().map(|_| None)
+    }
+
+    async fn recent(&self, _repository: &Repository, since: Timestamp) -> Result<Vec<Fact>, ForgeError> {
+        let state = self.answer()?;
+        Ok(state.recent.iter().filter(|fact| fact.occurred_at >= since).cloned().collect())
+    }
+}
