@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{EffectId, RepositoryId, RunId};
-use crate::name::{Branch, Commit, DaemonId, Digest, Tag};
+use crate::name::{Branch, Commit, DaemonId, Digest, SecretName, Tag};
 use crate::time::Timestamp;
 
 /// One change wanted outside.
@@ -235,6 +235,19 @@ pub enum EffectKind {
         /// Not for everybody.
         prerelease: bool,
     },
+    /// Call an address, signed.
+    CallWebhook {
+        /// Where to.
+        url: String,
+        /// The hosts that the daemon may reach.
+        allowed: Vec<String>,
+        /// The name of the secret that signs the call.
+        secret: Option<SecretName>,
+        /// Headers, in order.
+        headers: Vec<(String, String)>,
+        /// JSON.
+        body: String,
+    },
     /// Put a reaction on a comment.
     React {
         /// The comment.
@@ -264,6 +277,7 @@ impl EffectKind {
             Self::AddReviewers { .. } => "add-reviewers",
             Self::SetStatus { .. } => "set-status",
             Self::CreateRelease { .. } => "create-release",
+            Self::CallWebhook { .. } => "call-webhook",
             Self::React { .. } => "react",
             Self::Noop { .. } => "noop",
         }

@@ -31,6 +31,9 @@ pub mod value;
 
 pub mod effect;
 pub mod marker;
+pub mod neutral;
 pub mod proposal;
+pub mod scrub;
+pub mod signature;
 
 pub mod access;

@@ -1,8 +1,10 @@
 //! The outbox: performs what ended runs want, once each, in the order of their repository.
 
+mod webhook;
+
 use std::time::Duration;
 
-use domain::effect::{Effect, EffectStatus};
+use domain::effect::{Effect, EffectKind, EffectStatus};
 use ports::Retry;
 use ports::forge::ForgeError;
 use ports::store::{Fenced, StoreError};
@@ -13,6 +15,8 @@ use crate::world::World;
 const HOLD: Duration = Duration::from_secs(60);
 /// So often an effect is tried before it is given up.
 const MOST_ATTEMPTS: u32 = 8;
+/// So long a forge may put an effect off.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// What came of looking for an effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +42,11 @@ pub async fn next(world: &World) -> Result<OutboxOutcome, StoreError> {
     let Some(repository) = world.store.repository_get(effect.repository).await? else {
         return settle(world, &effect, refused("its repository is gone")).await;
     };
-    let status = match world.forge.perform(&repository, &effect).await {
+    let performed = match &effect.kind {
+        EffectKind::CallWebhook { .. } => webhook::call(world, &effect).await,
+        _ => world.forge.perform(&repository, &effect).await,
+    };
+    let status = match performed {
         Ok(receipt) => EffectStatus::Done { receipt },
         Err(error) => after(world, &effect, &error),
     };
@@ -48,11 +56,14 @@ pub async fn next(world: &World) -> Result<OutboxOutcome, StoreError> {
 /// What becomes of an effect that failed.
 fn after(world: &World, effect: &Effect, error: &ForgeError) -> EffectStatus {
     tracing::warn!(effect.id = %effect.id, attempts = effect.attempts, %error, "not performed");
-    match error.retry {
-        Retry::Later if effect.attempts < MOST_ATTEMPTS => {
-            EffectStatus::Pending { at: world.clock.now().after(wait(effect.attempts)) }
+    let at = world.clock.now().after(wait(effect.attempts));
+    match (error.retry, error.not_before) {
+        // Whoever asks for patience gets it, though not for ever.
+        (Retry::Later, Some(moment)) if world.clock.now().since(effect.created_at) < LONGEST_PATIENCE => {
+            EffectStatus::Pending { at: moment.max(at) }
         }
-        Retry::Later | Retry::Never => refused(&error.message),
+        (Retry::Later, _) if effect.attempts < MOST_ATTEMPTS => EffectStatus::Pending { at },
+        (Retry::Later | Retry::Never, _) => refused(&error.message),
     }
 }
 

@@ -48,6 +48,7 @@ impl Forge for HostedForge {
             | EffectKind::AddReviewers { .. }
             | EffectKind::SetStatus { .. }
             | EffectKind::CreateRelease { .. }
+            | EffectKind::CallWebhook { .. }
             | EffectKind::React { .. } => {
                 let kind = effect.kind.as_str();
                 Err(ForgeError::refused(format!("the built-in host does not offer `{kind}`")))

@@ -308,6 +308,7 @@ fn wish(kind: &EffectKind) -> String {
         EffectKind::SetStatus { context, state, description, .. } => {
             format!("{context}: {}\n{description}", state.as_str())
         }
+        EffectKind::CallWebhook { url, body, .. } => format!("{url}\n{body}"),
         EffectKind::React { .. } | EffectKind::Noop { .. } => String::new(),
     }
 }
