@@ -1,11 +1,15 @@
 //! What is kept: every question and its answer. People read these files and compare their versions, so that
 //! they are plain, and in the order in which things were asked.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use ports::picture::Picture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use crate::question::{Asked, Called};
+use crate::question::{Asked, Called, Ordered};
 use crate::scrub::Scrub;
 use crate::track::Recorded;
 use crate::usage::Used;
@@ -21,12 +25,18 @@ pub struct Cassette {
     /// What models answered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) models: Vec<ModelRecording>,
+    /// What models drew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pictures: Vec<PictureRecording>,
     /// What other people's servers answered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) web: Vec<WebRecording>,
     /// What coding agents did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) agents: Vec<AgentRecording>,
+    /// The pictures themselves, by name: files of their own, since nobody reads them as text.
+    #[serde(skip)]
+    pub(crate) files: BTreeMap<String, Picture>,
 }
 
 /// The data is no cassette.
@@ -36,7 +46,15 @@ pub struct CassetteError(String);
 
 impl Default for Cassette {
     fn default() -> Self {
-        Self { version: VERSION, models: Vec::new(), web: Vec::new(), agents: Vec::new() }
+        let files = BTreeMap::new();
+        Self {
+            version: VERSION,
+            models: Vec::new(),
+            pictures: Vec::new(),
+            web: Vec::new(),
+            agents: Vec::new(),
+            files,
+        }
     }
 }
 
@@ -53,8 +71,11 @@ impl Cassette {
             return Err(CassetteError(message));
         }
         let answers = cassette.models.iter().filter_map(|recording| recording.reply.answer());
+        let drawn = cassette.pictures.iter().filter_map(|recording| recording.reply.answer());
+        let drawn = drawn.flat_map(|drawn| &drawn.usage);
         let done = cassette.agents.iter().flat_map(|recording| &recording.done.usage);
-        match answers.flat_map(|answer| &answer.usage).chain(done).find(|used| !used.is_sound()) {
+        let used = answers.flat_map(|answer| &answer.usage).chain(drawn).chain(done);
+        match used.into_iter().find(|used| !used.is_sound()) {
             Some(used) => Err(CassetteError(format!("`{}` is no amount of money", used.cost))),
             None => Ok(cassette),
         }
@@ -64,9 +85,12 @@ impl Cassette {
     pub fn to_json(&self, scrub: &Scrub) -> Json {
         let json = serde_json::to_value(self).expect("because recordings are texts, numbers and JSON");
         let mut json = scrub.json(json);
-        for (kind, keys) in
-            [("models", keys(&self.models)), ("web", keys(&self.web)), ("agents", keys(&self.agents))]
-        {
+        for (kind, keys) in [
+            ("models", keys(&self.models)),
+            ("pictures", keys(&self.pictures)),
+            ("web", keys(&self.web)),
+            ("agents", keys(&self.agents)),
+        ] {
             for (at, key) in keys.into_iter().enumerate() {
                 json[kind][at]["key"] = key.into();
             }
@@ -81,12 +105,42 @@ impl Cassette {
 
     /// How many recordings it holds.
     pub fn len(&self) -> usize {
-        self.models.len() + self.web.len() + self.agents.len()
+        self.models.len() + self.pictures.len() + self.web.len() + self.agents.len()
+    }
+
+    /// The names of the pictures that its recordings speak of: files that lie beside it.
+    pub fn pictures(&self) -> BTreeSet<&str> {
+        let drawn = self.pictures.iter().filter_map(|recording| recording.reply.answer());
+        drawn.flat_map(|drawn| &drawn.pictures).map(String::as_str).collect()
+    }
+
+    /// Brings a picture that lies beside it.
+    ///
+    /// # Errors
+    /// When it is no picture, or another one than was recorded.
+    pub fn bring(&mut self, name: &str, bytes: Vec<u8>) -> Result<(), CassetteError> {
+        let picture = Picture::read(Bytes::from(bytes)).filter(|picture| name_of(picture) == name);
+        let Some(picture) = picture else {
+            return Err(CassetteError(format!("{name} is not the picture that was recorded")));
+        };
+        self.files.insert(name.to_owned(), picture);
+        Ok(())
+    }
+
+    /// The whole file of a picture.
+    pub fn picture(&self, name: &str) -> Option<&[u8]> {
+        self.files.get(name).map(|picture| &picture.bytes()[..])
     }
 }
 
 fn keys(recordings: &[impl Recorded]) -> Vec<String> {
     recordings.iter().map(Recorded::key).collect()
+}
+
+/// The name of a picture's file: what it says changes when the picture does.
+pub(crate) fn name_of(picture: &Picture) -> String {
+    let digest = Sha256::digest(picture.bytes());
+    format!("{}.{}", hex::encode(&digest[..12]), picture.kind().extension())
 }
 
 /// The key of what was asked: the beginning of the SHA-256 of its JSON.
@@ -147,6 +201,28 @@ pub(crate) struct Failed {
     /// Whether trying again may help.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) retry: bool,
+}
+
+/// An order of a picture, and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PictureRecording {
+    #[serde(default, rename = "key")]
+    pub(crate) shown: String,
+    pub(crate) drawing: Ordered,
+    #[serde(flatten)]
+    pub(crate) reply: Reply<Painted>,
+}
+
+/// Pictures that a model made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Painted {
+    /// Which of the targets made them.
+    pub(crate) target: String,
+    /// The names of their files.
+    pub(crate) pictures: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) usage: Vec<Used>,
 }
 
 /// A call of somebody's server, and what came of it.
@@ -235,6 +311,16 @@ impl Recorded for ModelRecording {
 
     fn script(&self) -> String {
         self.question.script()
+    }
+}
+
+impl Recorded for PictureRecording {
+    fn key(&self) -> String {
+        digest(&self.drawing)
+    }
+
+    fn script(&self) -> String {
+        self.drawing.script()
     }
 }
 

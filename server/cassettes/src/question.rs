@@ -1,7 +1,7 @@
 //! Questions for models, as they stand in a cassette: the one place that knows which parts of a question make
 //! it the same question, and how it is written.
 
-use ports::models::{Message, Question, Tool, ToolCall, ToolResult};
+use ports::models::{Drawing, Message, Question, Tool, ToolCall, ToolResult};
 use ports::picture::Picture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -90,6 +90,19 @@ pub(crate) struct Came {
     pub(crate) failed: bool,
 }
 
+/// A picture that was ordered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ordered {
+    /// The models that may make it.
+    pub(crate) targets: Vec<String>,
+    /// What it is to show.
+    pub(crate) prompt: String,
+    /// The pictures that it is made from, each by its kind and digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) from: Vec<String>,
+}
+
 impl From<&Question> for Asked {
     fn from(question: &Question) -> Self {
         Self {
@@ -100,6 +113,16 @@ impl From<&Question> for Asked {
             messages: question.messages.iter().map(Said::from).collect(),
             tools: question.tools.iter().map(Offered::from).collect(),
             schema: question.schema.clone(),
+        }
+    }
+}
+
+impl From<&Drawing> for Ordered {
+    fn from(drawing: &Drawing) -> Self {
+        Self {
+            targets: drawing.choice.targets.clone(),
+            prompt: drawing.prompt.clone(),
+            from: drawing.from.iter().map(picture).collect(),
         }
     }
 }
@@ -147,6 +170,16 @@ impl From<Called> for ToolCall {
 impl From<&ToolResult> for Came {
     fn from(result: &ToolResult) -> Self {
         Self { text: result.text.clone(), failed: result.failed }
+    }
+}
+
+impl Ordered {
+    /// What was ordered, as lines for people.
+    pub(crate) fn script(&self) -> String {
+        let mut lines =
+            vec![format!("targets: {}", self.targets.join(", ")), String::new(), self.prompt.clone()];
+        lines.extend(self.from.iter().map(|picture| format!("from {picture}")));
+        lines.join("\n")
     }
 }
 

@@ -1,10 +1,12 @@
 //! A cassette while it plays, or is recorded.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ports::picture::Picture;
 use ports::proxy::VisitReport;
 
-use crate::cassette::{AgentRecording, Cassette, ModelRecording, WebRecording};
+use crate::cassette::{AgentRecording, Cassette, ModelRecording, PictureRecording, WebRecording};
 use crate::scrub::Scrub;
 use crate::track::{Lack, Recorded, Track};
 use crate::usage::Used;
@@ -31,6 +33,9 @@ pub struct Tape {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) models: Track<ModelRecording>,
+    pub(crate) drawings: Track<PictureRecording>,
+    /// Pictures, by the names of their files.
+    pub(crate) files: BTreeMap<String, Picture>,
     pub(crate) web: Track<WebRecording>,
     pub(crate) agents: Track<AgentRecording>,
     /// Coding agents that were at work, in the order in which they began.
@@ -70,9 +75,11 @@ pub struct Miss {
 impl Tape {
     /// A tape with what was recorded before, for a run with these secrets.
     pub fn new(cassette: Cassette, mode: Mode, scrub: Scrub) -> Self {
-        let Cassette { models, web, agents, .. } = cassette;
+        let Cassette { models, pictures, web, agents, files, .. } = cassette;
         let state = State {
             models: Track::new(models),
+            drawings: Track::new(pictures),
+            files,
             web: Track::new(web),
             agents: Track::new(agents),
             jobs: Vec::new(),
@@ -157,7 +164,8 @@ impl Tape {
             return Vec::new();
         }
         let state = self.state();
-        state.models.unused().chain(state.web.unused()).chain(state.agents.unused()).collect()
+        let asked = state.models.unused().chain(state.drawings.unused());
+        asked.chain(state.web.unused()).chain(state.agents.unused()).collect()
     }
 
     /// The names of the guests for whom coding agents were at work, as [`ports::proxy::Guest::name`] has them:
@@ -192,13 +200,21 @@ impl Tape {
         let mut cassette = Cassette::default();
         if self.mode == Mode::Record {
             cassette.models = state.models.recorded();
+            cassette.pictures = state.drawings.recorded();
             cassette.web = state.web.recorded();
             cassette.agents = state.agents.recorded();
         } else {
             cassette.models = state.models.all();
+            cassette.pictures = state.drawings.all();
             cassette.web = state.web.all();
             cassette.agents = state.agents.all();
         }
+        let files = state.files.iter();
+        let files: BTreeMap<_, _> = files
+            .filter(|(name, _)| cassette.pictures().contains(name.as_str()))
+            .map(|(name, picture)| (name.clone(), picture.clone()))
+            .collect();
+        cassette.files = files;
         cassette
     }
 }

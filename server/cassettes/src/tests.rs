@@ -11,7 +11,7 @@ use domain::purse::Purse;
 use domain::stage::ModelUsage;
 use ports::Retry;
 use ports::agents::{Agents, Job};
-use ports::models::{Answer, Choice, Message, ModelError, Models, Question};
+use ports::models::{Answer, Choice, Drawing, Drawn, Message, ModelError, Models, Question};
 use ports::proxy::{Guest, Proxy};
 use ports::web::{Web, WebRequest};
 use secrecy::{ExposeSecret, SecretString};
@@ -165,6 +165,74 @@ async fn a_secret_in_a_question_never_gets_in() {
     let tape = tape(cassette, Mode::Replay, "made-up-token");
     let answer = ask(&tape, nobody(), "The token is made-up-token.").await.unwrap();
     assert_eq!(answer.text, "said: The token is ${secrets.TOKEN}.");
+}
+
+fn drawing(prompt: &str) -> Drawing {
+    Drawing {
+        choice: Choice::of("painter"),
+        prompt: prompt.to_owned(),
+        from: Vec::new(),
+        till: Arc::new(Purse::new(None, NanoUsd::ZERO)),
+    }
+}
+
+async fn draw(tape: &Arc<Tape>, real: ScriptedModels, prompt: &str) -> Result<Drawn, ModelError> {
+    let models = TapedModels::new(Arc::clone(tape), Arc::new(real));
+    models.draw(drawing(prompt), CancellationToken::new()).await
+}
+
+/// A cassette with a picture of this.
+async fn drawn(prompt: &str) -> Cassette {
+    let tape = tape(empty(), Mode::Record, SECRET);
+    draw(&tape, nobody(), prompt).await.unwrap();
+    tape.cassette()
+}
+
+#[tokio::test]
+async fn a_picture_is_a_file_of_its_own() {
+    let recorded = drawn("two cats").await;
+    let written = recorded.to_json(&Scrub::new([]));
+    insta::assert_snapshot!(format!("{written:#}"));
+    // Two pictures that are the same are one file.
+    let name = recorded.pictures().first().map(|name| (*name).to_owned()).unwrap();
+    let bytes = recorded.picture(&name).unwrap().to_vec();
+    let mut cassette = Cassette::from_json(written.clone()).unwrap();
+    let wrong = cassette.bring(&name, b"\x89PNG\r\n\x1a\nanother".to_vec()).unwrap_err().to_string();
+    assert!(wrong.ends_with(&format!("{name} is not the picture that was recorded")), "{wrong}");
+    cassette.bring(&name, bytes.clone()).unwrap();
+    let tape = Arc::new(Tape::new(cassette, Mode::Replay, Scrub::new([])));
+    let again = draw(&tape, nobody(), "two cats").await.unwrap();
+    assert_eq!(again.pictures.iter().map(|one| one.bytes().to_vec()).collect::<Vec<_>>(), vec![bytes; 2]);
+    assert_eq!((again.calls.len(), tape.unused().len(), tape.misses()), (1, 0, Vec::new()));
+    // Without its file there is none.
+    let bare = Arc::new(Tape::new(Cassette::from_json(written).unwrap(), Mode::Replay, Scrub::new([])));
+    assert_eq!(draw(&bare, nobody(), "two cats").await.unwrap_err().failure.code.as_str(), "not_recorded");
+    assert!(bare.misses()[0].message.contains("is not there"), "{:?}", bare.misses());
+}
+
+#[tokio::test]
+async fn a_picture_that_is_ordered_otherwise_is_shown_with_what_it_was() {
+    let replay = Arc::new(Tape::new(drawn("A cat\n\nin ink").await, Mode::Replay, Scrub::new([])));
+    let error = draw(&replay, nobody(), "A dog\n\nin ink").await.unwrap_err();
+    assert_eq!((error.failure.code.as_str(), error.retry), ("not_recorded", Retry::Never));
+    let miss = replay.misses().remove(0);
+    insta::assert_snapshot!(format!("{}\n{}", miss.message, miss.difference.unwrap()));
+}
+
+#[tokio::test]
+async fn a_secret_is_neither_in_the_order_of_a_picture_nor_in_the_picture() {
+    let tape = tape(empty(), Mode::Record, SECRET);
+    // The picture has what was ordered in it.
+    draw(&tape, nobody(), &format!("A sign that says {SECRET}")).await.unwrap();
+    assert_eq!(tape.not_recorded(), ["a secret would stand in a picture"]);
+    assert!(tape.cassette().is_empty());
+    // A refusal has no picture in it, and what was asked is kept.
+    draw(&tape, nobody(), "nothing").await.unwrap_err();
+    assert_eq!(written(&tape)["pictures"][0]["failure"]["code"], "model_refused");
+    let replay = self::tape(written(&tape), Mode::Replay, SECRET);
+    draw(&replay, nobody(), &format!("A sign that says {SECRET}")).await.unwrap_err();
+    let miss = format!("{:?}", replay.misses());
+    assert!(miss.contains("A sign that says ${secrets.TOKEN}") && !miss.contains(SECRET), "{miss}");
 }
 
 fn request(secret: &str) -> WebRequest {

@@ -5,6 +5,7 @@ mod book;
 mod judge;
 mod junit;
 mod report;
+mod shelf;
 mod surroundings;
 mod trial;
 

@@ -368,6 +368,57 @@ fn a_model_with_tools_is_replayed_turn_by_turn() {
 }
 
 #[test]
+fn a_picture_is_recorded_and_hangs_there_again() {
+    let upstream = Upstream::start(Vec::new());
+    let book = Book::new();
+    let at = upstream.url();
+    let config = format!(
+        "[models.providers.openai]\nbase_url = \"{at}/v1\"\nkey = {{ file = \"/dev/null\" }}\nalso = {{ openai-images = \"{at}/v1\" }}\n"
+    );
+    book.write("server.toml", &config);
+    book.write(
+        "daemons/paint/daemon.yaml",
+        "daemon:\n  name: Paint\n  license: MIT\n  stages:\n    \
+         - { name: Hero, type: image, agent: gpt-image-2, prompt_template: A lighthouse, output: hero }\n",
+    );
+    let test = "expect:\n  outputs: { hero: images/Hero.png }\n  \
+        files: { images/Hero.png: { contains: PNG } }\n  cost: < $1\n";
+    book.write("daemons/paint/tests/hero.yaml", test);
+    let cost = |tested: &Tested| tested.json()["tests"][0]["cost"]["nano_usd"].as_i64().unwrap();
+    let recorded = book.test(&["--record", "--json", "--config", "server.toml"]).exits(0);
+    drop(upstream);
+    assert!(cost(&recorded) > 0, "{}", recorded.stdout);
+    let replayed = book.test(&["--strict", "--json"]).exits(0);
+    assert_eq!(cost(&recorded), cost(&replayed));
+
+    // The picture is a file that a review shows.
+    let pictures: Vec<_> = fs::read_dir(book.path("daemons/paint/tests/cassettes/hero"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(pictures.len(), 1, "{pictures:?}");
+    let bytes = fs::read(&pictures[0]).unwrap();
+    fs::write(&pictures[0], b"\x89PNG\r\n\x1a\nanother").unwrap();
+    let other = book.test(&["--json"]).exits(1);
+    assert_eq!(other.json()["tests"][0]["faults"][0]["code"], "cassette_unreadable");
+    fs::write(&pictures[0], bytes).unwrap();
+
+    book.change("daemons/paint/daemon.yaml", "A lighthouse", "A lighthouse in fog");
+    let changed = book.test(&["--junit", "report.xml"]).exits(1);
+    assert!(changed.stdout.contains("-A lighthouse\n"), "{}", changed.stdout);
+    assert!(changed.stdout.contains("+A lighthouse in fog\n"), "{}", changed.stdout);
+    assert_eq!(elements(&book.path("report.xml")), "failure=1 testcase=1 testsuite=1 testsuites=1");
+
+    // What is recorded anew takes the old picture's place.
+    let upstream = Upstream::start(Vec::new());
+    book.write("server.toml", &config.replace(&at, &upstream.url()));
+    fs::write(pictures[0].with_file_name("0123456789abcdef01234567.png"), "left over").unwrap();
+    book.test(&["--record", "--config", "server.toml"]).exits(0);
+    assert_eq!(fs::read_dir(pictures[0].parent().unwrap()).unwrap().count(), 1);
+    book.test(&["--strict"]).exits(0);
+}
+
+#[test]
 fn claude_code_is_replayed_without_a_provider() {
     crate::jail_agents::installed("claude-code");
     let edit = json!({ "command": "sed -i 's/a - b/a + b/' calc.py", "description": "Mend" });

@@ -1,9 +1,6 @@
 //! One test: its world, its run, what came of it, and its cassette.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,21 +28,17 @@ use tokio_util::sync::CancellationToken;
 use super::book;
 use super::judge::{self, Course};
 use super::report::{Fault, Verdict};
+use super::shelf::Shelf;
 use super::surroundings::{Surroundings, TestClock};
-use crate::commands::worktree::{LocalDaemon, Worktree, read_text};
+use crate::commands::worktree::{LocalDaemon, Worktree};
 use crate::config::Config;
 use crate::exit::CommandError;
 use crate::tools;
 
 /// The most bytes that a test's repository has.
 const MOST_BYTES: u64 = 256 << 20;
-/// The longest cassette, bytes: YAML beyond it is not read.
-const LONGEST: usize = 1 << 20;
 /// How long nothing is looked for when nothing is ready.
 const PAUSE: Duration = Duration::from_millis(20);
-/// What stands above a cassette.
-const HEADING: &str =
-    "# Made by `spellbook test --record`: what was asked in this test, and what was answered.\n";
 
 /// A test that is to be run.
 #[derive(Debug)]
@@ -79,7 +72,14 @@ impl Trial {
 
     async fn play(&self, config: &Config, verdict: &mut Verdict) -> Result<(), CommandError> {
         let secrets = self.secrets();
-        let tape = Arc::new(Tape::new(self.cassette()?, self.mode, self.scrub(&secrets)));
+        let shelf = self.shelf();
+        let cassette = match shelf.cassette() {
+            Ok(cassette) => cassette,
+            // What is to be recorded anew need not be readable.
+            Err(_) if self.mode == Mode::Record => Cassette::default(),
+            Err(error) => return Err(error),
+        };
+        let tape = Arc::new(Tape::new(cassette, self.mode, self.scrub(&secrets)));
         let surroundings = Surroundings::make(config, &tape, secrets).await?;
         let played = self.rehearse(&surroundings, &tape, verdict).await;
         surroundings.close().await;
@@ -97,7 +97,7 @@ impl Trial {
             verdict.knocks = tape.knocks();
         }
         if !replay && tape.not_recorded().is_empty() {
-            verdict.recorded = self.keep(&tape)?;
+            verdict.recorded = Some(shelf.keep(&tape.cassette(), &self.scrub(&self.secrets()))?);
         }
         Ok(())
     }
@@ -207,58 +207,10 @@ impl Trial {
         Scrub::new(declared.chain(inputs.iter().map(|(name, secret)| (*name, secret))))
     }
 
-    fn cassette_path(&self) -> PathBuf {
+    /// Where its cassette lies.
+    fn shelf(&self) -> Shelf {
         let directory = self.worktree.root().join(&self.daemon.location.directory);
-        directory.join(TESTS).join("cassettes").join(format!("{}.yaml", self.test.name))
-    }
-
-    /// What was recorded before.
-    fn cassette(&self) -> Result<Cassette, CommandError> {
-        let path = self.cassette_path();
-        if path.symlink_metadata().is_err() {
-            return Ok(Cassette::default());
-        }
-        let unreadable = |why: String| {
-            let message = format!("{}: {why}", path.display());
-            CommandError::failed("cassette_unreadable", message)
-                .help("record it anew: spellbook test --record")
-        };
-        let read = read_text(&path).and_then(|text| {
-            let json = manifest::schema::yaml_to_json(&text);
-            let json = json.ok_or_else(|| unreadable("this is not YAML".to_owned()))?;
-            Cassette::from_json(json).map_err(|error| unreadable(error.to_string()))
-        });
-        // What is to be recorded anew need not be readable.
-        if self.mode == Mode::Record { Ok(read.unwrap_or_default()) } else { read }
-    }
-
-    /// Writes what was recorded; says how much it is.
-    fn keep(&self, tape: &Tape) -> Result<Option<usize>, CommandError> {
-        let (path, cassette) = (self.cassette_path(), tape.cassette());
-        let unwritable = |error: io::Error| {
-            CommandError::failed("unwritable", format!("{} cannot be written", path.display())).because(error)
-        };
-        if cassette.is_empty() {
-            return match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritable(error)),
-                _ => Ok(Some(0)),
-            };
-        }
-        let scrub = self.scrub(&self.secrets());
-        let text = format!("{HEADING}{}", manifest::schema::json_to_yaml(&cassette.to_json(&scrub)));
-        if scrub.finds(&text) {
-            let message = "a secret would stand in the cassette; it was not written";
-            return Err(CommandError::failed("secret_recorded", message));
-        }
-        if text.len() > LONGEST {
-            let message = format!("the cassette would have {} bytes, and {LONGEST} are read", text.len());
-            return Err(CommandError::failed("cassette_too_large", message).help("test less at once"));
-        }
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(unwritable)?;
-        }
-        fs::write(&path, text).map_err(unwritable)?;
-        Ok(Some(cassette.len()))
+        Shelf::new(&directory.join(TESTS).join("cassettes"), &self.test.name)
     }
 
     /// Tells the tape what coding agents changed.
