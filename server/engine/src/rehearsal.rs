@@ -1,18 +1,22 @@
 //! A run as an event or a person would start it, with everything that it wants only staged: what a test of a
 //! daemon runs.
 
+use std::collections::BTreeMap;
+
 use domain::event::{Actor, Event, EventKind};
 use domain::id::RunId;
-use domain::name::Address;
-use domain::run::{Cause, EffectMode, Order};
+use domain::memo::{MemoKey, MemoKind, MemoOwner};
+use domain::name::{Address, MemoName};
+use domain::run::{Cause, EffectMode, Order, Run};
 use manifest::expression::Expression;
 use ports::store::runs::{NewRun, Priority};
 use serde_json::{Map, Value as Json};
 
 use crate::context::Context;
 use crate::refusal::Refusal;
+use crate::state::{self, Change};
 use crate::world::World;
-use crate::{address, dispatch, group, inputs};
+use crate::{address, dispatch, group, inputs, session};
 
 /// A run to be tried.
 #[derive(Debug, Clone)]
@@ -25,6 +29,17 @@ pub struct Rehearsal {
     pub actor: Actor,
     /// What happened, in the repository of the daemon; its branch and commit are those of the daemon.
     pub event: Option<Event>,
+    /// What it remembers.
+    pub past: Past,
+}
+
+/// What a daemon remembers of runs before, though there were none.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    /// Its variables, where they are not as at first.
+    pub variables: BTreeMap<String, Json>,
+    /// Its conversations: questions, each with its answer.
+    pub sessions: BTreeMap<MemoName, Vec<(String, String)>>,
 }
 
 /// What came of it.
@@ -67,7 +82,7 @@ pub async fn start(world: &World, rehearsal: Rehearsal) -> Result<Rehearsed, Ref
     };
     let run = Order {
         repository: target.repository.id,
-        daemon: rehearsal.address.daemon,
+        daemon: rehearsal.address.daemon.clone(),
         branch: target.branch,
         commit: target.commit,
         digest: target.digest,
@@ -90,8 +105,28 @@ pub async fn start(world: &World, rehearsal: Rehearsal) -> Result<Rehearsed, Ref
     if let Some(event) = &event {
         world.store.event_record(event, None).await?;
     }
+    remember(world, &rehearsal.address, &run, rehearsal.past).await?;
     let id = run.id;
     let new = NewRun { run, concurrency: None, replaces: None, priority: Priority::Interactive };
     world.store.run_enqueue(&new, None).await?;
     Ok(Rehearsed::Started(id))
+}
+
+/// Keeps it as if it had been.
+async fn remember(world: &World, address: &Address, run: &Run, past: Past) -> Result<(), Refusal> {
+    let Past { variables, sessions } = past;
+    if !variables.is_empty() {
+        let owner = state::owner(world, address).await?;
+        for (name, value) in variables {
+            let change = Change { name, value, version: None, by: "test".to_owned() };
+            state::set(world, &owner, change).await?;
+        }
+    }
+    for (name, turns) in sessions {
+        let owner =
+            MemoOwner { repository: run.repository, daemon: run.daemon.clone(), branch: run.branch.clone() };
+        let key = MemoKey { owner, kind: MemoKind::Session, name };
+        session::suppose(world, &key, turns).await?;
+    }
+    Ok(())
 }

@@ -11,12 +11,15 @@ use domain::name::MemoName;
 use domain::run::Failure;
 use manifest::expression::Template;
 use ports::models::{Choice, Message, ToolCall, ToolResult};
+use ports::store::memos::Kept;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::sync::OwnedMutexGuard;
 
+use crate::refusal::Refusal;
 use crate::stages::{At, Trouble};
 use crate::variables;
+use crate::world::World;
 
 /// The sessions that stages of this server are talking in.
 #[derive(Debug, Default)]
@@ -189,6 +192,37 @@ impl Session {
             at: world.clock.now(),
         };
         Ok(Some(Said { write, _turn: turn }))
+    }
+}
+
+/// Puts a conversation there as if it had been held: questions, each with its answer. For rehearsals.
+pub(crate) async fn suppose(
+    world: &World,
+    key: &MemoKey,
+    turns: Vec<(String, String)>,
+) -> Result<(), Refusal> {
+    let invalid = |error: String| Refusal::invalid("session_invalid", format!("`{}`: {error}", key.name));
+    let turn = |(user, assistant)| {
+        vec![Line::User { text: user }, Line::Assistant { text: assistant, calls: Vec::new() }]
+    };
+    let talk = Talk { target: None, turns: turns.into_iter().map(turn).collect() };
+    let plain = serde_json::to_vec(&talk).map_err(|error| invalid(error.to_string()))?;
+    if plain.len() > LONGEST_SESSION {
+        return Err(invalid(format!("a conversation has at most {} KiB", LONGEST_SESSION >> 10)));
+    }
+    let sealed = world.vault.seal(&key.bound(), &plain).await.map_err(|error| invalid(error.to_string()))?;
+    let write = MemoWrite {
+        key: key.clone(),
+        expected: Expected::Anything,
+        written: MemoWriteId::new(world.clock.unique()),
+        sealed,
+        size: plain.len(),
+        by: MemoAuthor::Person("test".to_owned()),
+        at: world.clock.now(),
+    };
+    match world.store.memo_put(&write).await? {
+        Kept::Written => Ok(()),
+        kept => Err(invalid(format!("it was not kept: {kept:?}"))),
     }
 }
 

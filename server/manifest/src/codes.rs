@@ -299,6 +299,9 @@ codes! {
     TEST_FIXTURE = "SB1208", "no such fixture",
         "`workspace` is a directory and `same_as` a text file, both beside the test in the daemon's `tests/`.",
         "# tests/crash.yaml\nworkspace: files\n";
+    TEST_STATE = "SB1209", "nothing that the daemon remembers",
+        "`state` of a test names variables that the daemon's `state` declares. `sessions` holds conversations, each under a key that a stage's `session` can have.",
+        "# tests/second.yaml\nstate: { countr: 1 }\n";
 }
 
 /// The catalogue as Markdown: `docs/diagnostics.md`.

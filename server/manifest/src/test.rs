@@ -6,7 +6,7 @@ use std::fmt;
 use domain::event::EventKind;
 use domain::files::Files;
 use domain::money::NanoUsd;
-use domain::name::SecretName;
+use domain::name::{Branch, MemoName, SecretName};
 use domain::run::RunStatus;
 use domain::value::Value;
 use regex::Regex;
@@ -41,6 +41,12 @@ pub struct Test {
     pub title: Option<String>,
     /// What the run is given.
     pub inputs: Map<String, Json>,
+    /// The branch on which the daemon runs, and on which it happened.
+    pub branch: Branch,
+    /// What the daemon's variables are, where they are not as at first.
+    pub state: BTreeMap<String, Json>,
+    /// The conversations that were held before, by their keys.
+    pub sessions: BTreeMap<MemoName, Vec<Turn>>,
     /// What happened; without it somebody runs the daemon by hand.
     pub event: Option<TestEvent>,
     /// Files of the workspace, by path, besides those of the daemon itself.
@@ -49,6 +55,15 @@ pub struct Test {
     pub secrets: BTreeMap<SecretName, String>,
     /// What must come of it.
     pub expect: Expect,
+}
+
+/// A question to a model, and its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// What was said to it.
+    pub user: String,
+    /// What it said.
+    pub assistant: String,
 }
 
 /// What happened.
@@ -83,6 +98,8 @@ pub struct Expect {
     pub outputs: Vec<(String, Matcher)>,
     /// What holds at the end.
     pub when: Vec<Expression>,
+    /// What the daemon's variables are at the end.
+    pub state: Vec<(String, Matcher)>,
     /// Files at the end.
     pub files: Vec<(String, Matcher)>,
     /// Everything that it wants done, in order; `None` leaves that open.

@@ -419,6 +419,44 @@ fn a_picture_is_recorded_and_hangs_there_again() {
 }
 
 #[test]
+fn a_test_brings_what_the_daemon_remembers() {
+    let upstream = Upstream::start(Vec::new());
+    let book = Book::new();
+    let at = upstream.url();
+    let config =
+        format!("[models.providers.openai]\nbase_url = \"{at}/v1\"\nkey = {{ file = \"/dev/null\" }}\n");
+    book.write("server.toml", &config);
+    book.write(
+        "daemons/talk/daemon.yaml",
+        "daemon:\n  name: Talk\n  license: MIT\n  state: { count: 0 }\n  on: { push: { branches: [\"release/*\"] } }\n  stages:\n    \
+         - { name: Count, script: 'echo $((COUNT + 1))', env: { COUNT: \"${state.count}\" }, schema: { type: integer }, output: next, set: { count: \"${next}\" } }\n    \
+         - { name: Ask, agent: gpt-5, prompt_template: \"${run.branch}?\", session: one, output: said }\n",
+    );
+    book.write(
+        "daemons/talk/tests/second.yaml",
+        "event: { kind: push }\nbranch: release/2\nstate: { count: 6 }\n\
+         sessions: { one: [{ user: Hello, assistant: Who is it? }] }\n\
+         expect:\n  state: { count: 7 }\n  when: state.count == next\n",
+    );
+    book.write("daemons/talk/tests/main.yaml", "event: { kind: push }\nexpect: { status: not_started }\n");
+    book.test(&["--record", "--config", "server.toml"]).exits(0);
+    drop(upstream);
+    let cassette = book.read("daemons/talk/tests/cassettes/second.yaml");
+    let messages = "    messages:\n    - user: Hello\n    - assistant:\n        text: Who is it?\n    - user: release/2?\n";
+    assert!(cassette.contains(messages), "{cassette}");
+    book.test(&["--strict"]).exits(0);
+    book.change("daemons/talk/tests/second.yaml", "count: 7", "count: 8");
+    book.change("daemons/talk/tests/second.yaml", "assistant: Who", "assistant: What");
+    let changed = book.test(&["--filter", "second"]).exits(1);
+    assert!(changed.stdout.contains("-Who is it?\n"), "{}", changed.stdout);
+    book.change("daemons/talk/tests/second.yaml", "assistant: What", "assistant: Who");
+    let wrong = book.test(&["--filter", "second"]).exits(1);
+    assert!(wrong.stdout.contains("the variable `count` is `7`, not `8`"), "{}", wrong.stdout);
+    book.change("daemons/talk/tests/second.yaml", "count: 6", "cuont: 6");
+    assert!(book.test(&[]).exits(65).stdout.contains("did you mean `count`?"));
+}
+
+#[test]
 fn claude_code_is_replayed_without_a_provider() {
     crate::jail_agents::installed("claude-code");
     let edit = json!({ "command": "sed -i 's/a - b/a + b/' calc.py", "description": "Mend" });

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use testkit::build;
 
 use super::house::House;
-use crate::rehearsal::{self, Rehearsal, Rehearsed};
+use crate::rehearsal::{self, Past, Rehearsal, Rehearsed};
 
 const SORTER: &str = "  on: { issues: { types: [opened], skip_if: \"event.issue.title == ''\" } }
   stages: [{ name: Say, script: say done }]
@@ -42,7 +42,8 @@ async fn rehearse(
     inputs: Map<String, Json>,
 ) -> Result<Rehearsed, String> {
     let address = build::name("ada/book/sorter");
-    let rehearsal = Rehearsal { address, inputs, actor: build::actor(), event };
+    let past = Past::default();
+    let rehearsal = Rehearsal { address, inputs, actor: build::actor(), event, past };
     rehearsal::start(&house.world, rehearsal).await.map_err(|refusal| refusal.code.to_owned())
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::files::File;
-use domain::name::SecretName;
+use domain::name::{Branch, MemoName, SecretName};
 use regex::Regex;
 use serde_json::{Map, Value as Json};
 
@@ -12,19 +12,19 @@ use super::{DaemonSource, regular_text, tree, whole_file};
 use crate::codes;
 use crate::diagnostic::{Checked, Problem, Report};
 use crate::model::{Manifest, Stage, StageKind};
-use crate::raw::scalar::{Line, Named, OneOrMany, Secret, Text};
+use crate::raw::scalar::{Any, Line, Named, OneOrMany, Secret, Text};
 use crate::raw::test as raw;
 use crate::raw::trigger::Role;
 use crate::read::{Place, Read, Reader, Slot};
 use crate::suggest::{did_you_mean, quoted};
-use crate::test::{Ending, Expect, Matcher, OutcomeExpect, TESTS, Test, TestEvent, name_of};
+use crate::test::{Ending, Expect, Matcher, OutcomeExpect, TESTS, Test, TestEvent, Turn, name_of};
 use crate::yaml::Shape;
 use domain::run::RunStatus;
 
 /// A shorter secret is not told from other text when it is looked for.
 const SHORTEST_SECRET: usize = 8;
 /// Names that mean something in `when`, besides inputs and outputs.
-const ROOTS: [&str; 7] = ["event", "inputs", "stages", "workspace", "run", "repository", "outcomes"];
+const ROOTS: [&str; 8] = ["event", "inputs", "stages", "state", "workspace", "run", "repository", "outcomes"];
 
 /// Checks a test: `path` is its file in the daemon's directory. Without a manifest, names are not looked up.
 pub fn check_test(source: DaemonSource<'_>, path: &str, manifest: Option<&Manifest>) -> Checked<Test> {
@@ -63,6 +63,9 @@ fn test(
         name: name_of(path).to_owned(),
         title: raw.name.get().map(|line| line.0.clone()),
         inputs,
+        branch: check.branch(&raw.branch),
+        state: check.state(&raw.state),
+        sessions: check.sessions(&raw.sessions),
         event,
         files,
         secrets: check.secrets(&raw.secrets),
@@ -75,20 +78,39 @@ struct Known<'m> {
     manifest: &'m Manifest,
     outputs: BTreeSet<&'m str>,
     stages: BTreeSet<&'m str>,
+    /// Whether a stage keeps a conversation.
+    talks: bool,
 }
 
 impl<'m> Known<'m> {
     fn of(manifest: &'m Manifest) -> Self {
-        let mut known = Self { manifest, outputs: BTreeSet::new(), stages: BTreeSet::new() };
+        let (outputs, stages) = (BTreeSet::new(), BTreeSet::new());
+        let mut known = Self { manifest, outputs, stages, talks: false };
         let mut open: Vec<&Stage> = manifest.stages.iter().chain(&manifest.on_failure).collect();
         while let Some(stage) = open.pop() {
             known.outputs.extend(stage.output.as_deref());
             known.stages.insert(&stage.name);
+            known.talks |= match &stage.kind {
+                StageKind::Prompt(question) => question.session.is_some(),
+                StageKind::Hybrid(hybrid) => hybrid.question.session.is_some(),
+                StageKind::Agent(agent) => agent.task.session.is_some(),
+                _ => false,
+            };
             if let StageKind::Foreach(foreach) = &stage.kind {
                 open.extend(&foreach.stages);
             }
         }
         known
+    }
+
+    /// What is wrong with the name of a variable; nothing when the daemon declares it.
+    fn undeclared(&self, name: &str) -> Option<Problem> {
+        let declared = &self.manifest.state;
+        (!declared.contains_key(name)).then(|| {
+            let message = format!("the daemon has no variable {}", quoted(name));
+            let near = did_you_mean(name, declared.keys().map(String::as_str));
+            Problem::error(&codes::TEST_STATE, message).maybe_help(near)
+        })
     }
 
     fn inputs(&self) -> impl Iterator<Item = &'m str> {
@@ -106,7 +128,7 @@ struct TestCheck<'c> {
 impl TestCheck<'_> {
     fn inputs(
         &mut self,
-        slot: &Slot<Named<crate::raw::scalar::Any>>,
+        slot: &Slot<Named<Any>>,
         root: Place,
         raw: &raw::File,
         expect: &Expect,
@@ -136,6 +158,55 @@ impl TestCheck<'_> {
             self.reader.report(Problem::error(&codes::TEST_INPUTS, message), place);
         }
         inputs
+    }
+
+    fn branch(&mut self, slot: &Slot<Line>) -> Branch {
+        let main = || Branch::parse("main").expect("because it is a branch's name");
+        let Some((Line(written), place)) = slot.found() else { return main() };
+        Branch::parse(written.as_str()).unwrap_or_else(|error| {
+            self.reader.report(Problem::error(&codes::BAD_IDENTIFIER, error.to_string()), place);
+            main()
+        })
+    }
+
+    fn state(&mut self, slot: &Slot<Named<Any>>) -> BTreeMap<String, Json> {
+        let mut state = BTreeMap::new();
+        for (name, place, value) in slot.get().map_or(&[][..], |named| &named.0) {
+            self.variable(name, *place);
+            state.extend(value.get().map(|Any(json)| (name.clone(), json.clone())));
+        }
+        state
+    }
+
+    /// Refuses the name of a variable that the daemon does not declare.
+    fn variable(&mut self, name: &str, place: Place) {
+        let problem = self.known.as_ref().and_then(|known| known.undeclared(name));
+        if let Some(problem) = problem {
+            self.reader.report(problem, place);
+        }
+    }
+
+    fn sessions(&mut self, slot: &Slot<Named<Vec<Slot<raw::Turn>>>>) -> BTreeMap<MemoName, Vec<Turn>> {
+        let mut sessions = BTreeMap::new();
+        let Some((Named(entries), place)) = slot.found() else { return sessions };
+        if self.known.as_ref().is_some_and(|known| !known.talks) {
+            let message = "no stage of the daemon has a `session`, so that nobody goes on with these";
+            self.reader.report(Problem::error(&codes::TEST_STATE, message), place);
+        }
+        for (key, place, turns) in entries {
+            let turn = |turn: &raw::Turn| {
+                let (Text(user), Text(assistant)) = (turn.user.get()?, turn.assistant.get()?);
+                Some(Turn { user: user.clone(), assistant: assistant.clone() })
+            };
+            let turns = turns.get().map_or(&[][..], Vec::as_slice).iter().filter_map(Slot::get);
+            match MemoName::parse(key.as_str()) {
+                Ok(key) => drop(sessions.insert(key, turns.filter_map(turn).collect())),
+                Err(error) => {
+                    self.reader.report(Problem::error(&codes::TEST_STATE, error.to_string()), *place);
+                }
+            }
+        }
+        sessions
     }
 
     fn event(&mut self, raw: &raw::Event, place: Place, ending: Ending) -> Option<TestEvent> {
@@ -240,6 +311,9 @@ impl TestCheck<'_> {
         };
         self.output_names(&raw.outputs);
         self.conditions(&raw.when);
+        for (name, place, _) in raw.state.get().map_or(&[][..], |named| &named.0) {
+            self.variable(name, *place);
+        }
         let outcomes = raw.outcomes.get().map(|list| {
             list.iter()
                 .filter_map(Slot::get)
@@ -255,6 +329,7 @@ impl TestCheck<'_> {
             message: raw.message.found().and_then(|(raw, place)| self.matcher(raw, place)),
             outputs: named(&raw.outputs, self),
             when: when.iter().filter_map(|one| one.get().map(|one| one.expression.clone())).collect(),
+            state: named(&raw.state, self),
             files: named(&raw.files, self),
             outcomes,
             cost: raw.cost.get().map(|cost| (cost.0, cost.1)),
@@ -280,6 +355,13 @@ impl TestCheck<'_> {
         let Some(known) = &self.known else { return };
         for (condition, place) in slot.get().map_or(&[][..], |when| &when.0).iter().filter_map(Slot::found) {
             for reference in condition.expression.references() {
+                if let ("state", [name, ..]) = (reference.root, reference.path.as_slice())
+                    && !reference.guarded
+                    && let Some(problem) = known.undeclared(name)
+                {
+                    self.reader.report_within(problem, place, &condition.text, reference.offset);
+                    continue;
+                }
                 let names = || known.inputs().chain(known.outputs.iter().copied()).chain(ROOTS);
                 if reference.guarded || names().any(|name| name == reference.root) {
                     continue;

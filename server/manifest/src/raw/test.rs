@@ -32,6 +32,15 @@ object! {
         /// What happened. Without it, somebody runs the daemon by hand.
         #[schemars(example = json!({ "kind": "issues", "action": "opened", "payload": { "issue": { "number": 7, "title": "It crashes" } } }))]
         event: Event,
+        /// The branch on which the daemon runs, and on which it happened. Without it: `main`.
+        #[schemars(example = json!("release/2.0"))]
+        branch: Line,
+        /// What the daemon's variables are, by name. Those that are left out are as the daemon declares them.
+        #[schemars(example = json!({ "counter": 6, "seen": ["a"] }))]
+        state: Named<Any>,
+        /// Conversations with models that were held before, by the key that a stage's `session` has.
+        #[schemars(example = json!({ "ticket-7": [{ "user": "Where is my parcel?", "assistant": "On its way." }] }))]
+        sessions: Named<Vec<Slot<Turn>>>,
         /// A directory beside the test whose files are laid over the workspace.
         #[schemars(example = json!("workspace"))]
         workspace: Line,
@@ -44,6 +53,18 @@ object! {
         /// What must come of it. Without it: the run succeeds.
         #[schemars(example = json!({ "outputs": { "kind": "bug" }, "cost": "<= $0.01" }))]
         expect: Expect,
+    }
+}
+
+object! {
+    /// A question to a model, and what it answered.
+    struct Turn requires [user, assistant] {
+        /// What was said to it.
+        #[schemars(example = json!("Where is my parcel?"))]
+        user: Text,
+        /// What it said.
+        #[schemars(example = json!("On its way."))]
+        assistant: Text,
     }
 }
 
@@ -92,6 +113,9 @@ object! {
         /// Conditions that hold at the end. They see what outcomes see, and `outcomes`, the list of what the run wants.
         #[schemars(example = json!(["len(findings.issues) > 0", "!workspace.changed"]))]
         when: OneOrMany<Condition>,
+        /// What the daemon's variables are at the end, by name.
+        #[schemars(example = json!({ "counter": 7 }))]
+        state: Named<Match>,
         /// Files of the workspace at the end, by path.
         #[schemars(example = json!({ "CHANGELOG.md": { "contains": "## Unreleased" } }))]
         files: Named<Match>,

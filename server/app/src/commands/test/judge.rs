@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use domain::effect::EffectStatus;
 use domain::event::Event;
 use domain::files::File;
+use domain::memo::MemoKind;
 use domain::money::NanoUsd;
-use domain::name::Commit;
+use domain::name::{Address, Commit};
 use domain::run::{Run, RunState, RunStatus};
 use domain::stage::StageRecord;
 use domain::value::Value;
-use engine::World;
+use engine::{Refusal, World};
 use manifest::expression::{RunSoFar, Scope};
 use manifest::test::{Ending, Expect, Matcher, OutcomeExpect};
 use ports::source::View;
@@ -38,11 +39,18 @@ pub(super) struct Course {
     changed: bool,
     cost: NanoUsd,
     path: String,
+    /// What its daemon's variables are now.
+    state: Map<String, Json>,
 }
 
 impl Course {
     /// Reads it from the store.
-    pub(super) async fn of(world: &World, run: Run, event: Option<Event>) -> Result<Self, CommandError> {
+    pub(super) async fn of(
+        world: &World,
+        address: &Address,
+        run: Run,
+        event: Option<Event>,
+    ) -> Result<Self, CommandError> {
         let journal = world.store.run_journal(run.id).await.map_err(anyhow::Error::from)?;
         let effects = world.store.effect_list(run.id).await.map_err(anyhow::Error::from)?;
         let outcomes = effects.iter().map(|effect| {
@@ -67,6 +75,7 @@ impl Course {
             tip: tip.unwrap_or_else(|| run.commit.clone()),
             changed: !diff.files.is_empty(),
             path: repository.map(|repository| repository.path.to_string()).unwrap_or_default(),
+            state: variables(world, address).await.map_err(|refusal| refused(&refusal))?,
             cost,
             run,
             event,
@@ -103,6 +112,19 @@ impl Course {
     }
 }
 
+/// The variables of a daemon, by name.
+async fn variables(world: &World, address: &Address) -> Result<Map<String, Json>, Refusal> {
+    let owner = engine::state::owner(world, address).await?;
+    let mut variables = Map::new();
+    for shown in engine::state::list(world, &owner).await? {
+        if shown.kind == MemoKind::Variable {
+            let (_, value) = engine::state::get(world, &owner, &shown.name).await?;
+            variables.insert(shown.name, value.json);
+        }
+    }
+    Ok(variables)
+}
+
 /// The names of conditions.
 impl Scope for Course {
     fn lookup(&self, name: &str) -> Option<Value> {
@@ -110,6 +132,7 @@ impl Scope for Course {
             "event" => self.event.as_ref().map_or(Json::Null, |event| event.payload.clone()),
             "inputs" => Json::Object(self.run.inputs.clone()),
             "outcomes" => Json::Array(self.outcomes.clone()),
+            "state" => Json::Object(self.state.clone()),
             "workspace" => json!({ "changed": self.changed }),
             "repository" => json!({ "path": self.path }),
             "run" => json!({
@@ -181,6 +204,10 @@ pub(super) async fn faults(
                 faults.push(Fault::new("condition", message));
             }
         }
+    }
+    for (name, matcher) in &expect.state {
+        let what = format!("the variable `{name}`");
+        faults.extend(mismatches("state", &what, matcher, course.state.get(name)));
     }
     for (path, matcher) in &expect.files {
         let view = View::of(course.run.repository);

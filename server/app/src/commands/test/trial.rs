@@ -7,17 +7,17 @@ use std::time::Duration;
 use cassettes::{Cassette, Mode, Scrub, Tape};
 use domain::event::{Actor, Event};
 use domain::id::{EventId, RunId, WorkerId};
-use domain::name::{Address, At, Branch, SecretName};
+use domain::name::{Address, At, SecretName};
 use domain::repository::Origin;
 use domain::run::{Run, RunState};
 use domain::value::Taint;
 use engine::reconcile::{self, Pushed};
-use engine::rehearsal::{self, Rehearsal, Rehearsed};
+use engine::rehearsal::{self, Past, Rehearsal, Rehearsed};
 use engine::work::{self, WorkOutcome};
 use engine::{Refusal, World};
 use manifest::Manifest;
 use manifest::model::InputKind;
-use manifest::test::{TESTS, Test};
+use manifest::test::{TESTS, Test, Turn};
 use ports::source::SnapshotSpec;
 use ports::store::Page;
 use ports::store::runs::RunFilter;
@@ -128,9 +128,13 @@ impl Trial {
             depth: 0,
             occurred_at: TestClock::beginning(),
         });
-        let inputs = self.test.inputs.clone();
-        let actor = Actor { name: "tester".to_owned(), role: Some("write".to_owned()), bot: false };
-        let rehearsal = Rehearsal { address, inputs, actor, event: event.clone() };
+        let rehearsal = Rehearsal {
+            address: address.clone(),
+            inputs: self.test.inputs.clone(),
+            actor: Actor { name: "tester".to_owned(), role: Some("write".to_owned()), bot: false },
+            event: event.clone(),
+            past: self.past(),
+        };
         let run = match rehearsal::start(world, rehearsal).await.map_err(|refusal| refused(&refusal))? {
             Rehearsed::Started(run) => run,
             Rehearsed::NotStarted(reason) => {
@@ -141,10 +145,20 @@ impl Trial {
         surroundings.clock.begin();
         let run = Box::pin(finish(world, run)).await?;
         self.note_changes(world, tape).await?;
-        let course = Course::of(world, run, event).await?;
+        let course = Course::of(world, &address, run, event).await?;
         verdict.cost = course.cost();
         verdict.faults = judge::faults(&self.test.expect, &course, world).await?;
         Ok(())
+    }
+
+    /// What the daemon remembers.
+    fn past(&self) -> Past {
+        let turn = |Turn { user, assistant }: &Turn| (user.clone(), assistant.clone());
+        let sessions = self.test.sessions.iter();
+        Past {
+            variables: self.test.state.clone(),
+            sessions: sessions.map(|(key, turns)| (key.clone(), turns.iter().map(turn).collect())).collect(),
+        }
     }
 
     /// Makes the repository of the test, with the daemon deployed.
@@ -152,10 +166,10 @@ impl Trial {
         let world = &surroundings.world;
         let directory = surroundings.book();
         book::write(&directory, &self.worktree, &self.daemon, &self.test)?;
-        let main: Branch = "main".parse().expect("because it is a branch's name");
+        let branch = &self.test.branch;
         // A daemon in the root is called like the repository.
         let path = format!("tests/{}", self.daemon.location.id).parse().map_err(anyhow::Error::from)?;
-        let created = engine::repositories::create(world, path, Origin::Hosted, main.clone()).await;
+        let created = engine::repositories::create(world, path, Origin::Hosted, branch.clone()).await;
         let repository = created.map_err(|refusal| refused(&refusal))?;
         let at = TestClock::beginning();
         let begun = surroundings.wired.git.begin(repository.id, &directory, at).await;
@@ -171,12 +185,12 @@ impl Trial {
             at,
         };
         let commit = world.source.snapshot(spec).await.map_err(anyhow::Error::from)?.commit;
-        let moved = world.source.move_branch(repository.id, &main, None, Some(&commit)).await;
+        let moved = world.source.move_branch(repository.id, branch, None, Some(&commit)).await;
         moved.map_err(anyhow::Error::from)?;
-        let pushed = Pushed { branches: vec![main.clone()], actor: None, skip_runs: true };
+        let pushed = Pushed { branches: vec![branch.clone()], actor: None, skip_runs: true };
         reconcile::repository(world, repository.id, &pushed).await.map_err(|refusal| refused(&refusal))?;
         let (repository, daemon) = (repository.path, self.daemon.location.id.clone());
-        Ok(Address { repository, daemon, at: At::Named(main) })
+        Ok(Address { repository, daemon, at: At::Named(branch.clone()) })
     }
 
     /// The secrets of the run: those that the test makes up. A recording goes to real servers and takes real
