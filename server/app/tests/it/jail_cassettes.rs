@@ -176,7 +176,7 @@ fn the_daemons_of_this_repository_pass_without_a_model() {
     );
     let count = report["tests"].as_array().unwrap().len();
     assert_eq!(report["passed"], count);
-    assert_eq!(elements(&book.path("report.xml")), format!("testcase={count} testsuite=5 testsuites=1"));
+    assert_eq!(elements(&book.path("report.xml")), format!("testcase={count} testsuite=8 testsuites=1"));
     // What it made for itself is gone.
     let left = fs::read_dir(book.root.path().join("home/data/spellbook/tests")).unwrap().count();
     assert_eq!(left, 0);
