@@ -72,9 +72,11 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    fn new(target: &Target, draft: Draft, json: Option<Value>) -> Self {
-        let wants = draft.calls.into_iter().map(ToolCall::from).collect();
-        Self { text: draft.text, json, wants, target: target.requested.clone() }
+    fn new(target: &Target, mut draft: Draft, json: Option<Value>) -> Self {
+        let wants = std::mem::take(&mut draft.calls).into_iter().map(ToolCall::from).collect();
+        // What is to be JSON is that and nothing else.
+        let text = if json.is_some() { draft.text } else { draft.cited() };
+        Self { text, json, wants, target: target.requested.clone() }
     }
 }
 

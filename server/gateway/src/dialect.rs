@@ -238,6 +238,8 @@ pub(crate) struct Draft {
     pub(crate) calls: Vec<Called>,
     /// The pictures that were made.
     pub(crate) pictures: Vec<Picture>,
+    /// The addresses that it rests on, in the order in which the text counts them: `[1]` is the first.
+    sources: Vec<String>,
     /// What was used so far, as the provider says.
     pub(crate) tokens: Option<Tokens>,
     /// Which model says that it answers.
@@ -267,6 +269,9 @@ pub(crate) struct Called {
 
 /// The most pictures in one answer.
 const PICTURES_MAX: usize = 10;
+
+/// The most addresses that an answer rests on, and the longest of them, bytes.
+const SOURCES_MAX: (usize, usize) = (100, 2_000);
 
 /// The most calls in one answer.
 const CALLS_MAX: usize = 128;
@@ -343,6 +348,29 @@ impl Draft {
             Fault::new(Class::StreamBroken, "sent a picture that is neither PNG, JPEG, GIF nor WebP")
         })?);
         Ok(())
+    }
+
+    /// Notes an address that the answer rests on.
+    fn cite(&mut self, url: &str) {
+        let is_plain =
+            url.starts_with("http") && !url.contains(|c: char| c.is_control() || c.is_whitespace());
+        let has_room = self.sources.len() < SOURCES_MAX.0 && url.len() <= SOURCES_MAX.1;
+        if is_plain && has_room && self.sources.iter().all(|known| known != url) {
+            self.sources.push(url.to_owned());
+        }
+    }
+
+    /// The text, with the addresses below it that its numbers mean. Models that search the web tell them beside
+    /// their words, where nobody would find them any more.
+    pub(crate) fn cited(self) -> String {
+        let Self { mut text, sources, .. } = self;
+        let told = sources.iter().all(|source| text.contains(source.as_str()));
+        if !text.is_empty() && !told {
+            text.push_str("\n\nSources:\n");
+            let lines = (1..).zip(&sources).map(|(number, source)| format!("[{number}] {source}"));
+            text.push_str(&lines.collect::<Vec<_>>().join("\n"));
+        }
+        text
     }
 
     /// What has been written, bytes.

@@ -117,6 +117,10 @@ pub(crate) fn read_chunk(chunk: &Value, draft: &mut Draft) -> Result<(), Fault> 
     if let Some(usage) = usage.into_iter().flatten().find(|usage| usage.is_object()) {
         draft.tokens = Some(tokens(usage));
     }
+    // Perplexity says with each piece what it has found.
+    for source in chunk.get("citations").and_then(Value::as_array).into_iter().flatten() {
+        draft.cite(source.as_str().unwrap_or_default());
+    }
     // The last chunk, which carries the usage, has no choices.
     let Some(choice) = chunk.pointer("/choices/0") else { return Ok(()) };
     if let Some(delta) = choice.get("delta").or_else(|| choice.get("message")) {
@@ -126,6 +130,10 @@ pub(crate) fn read_chunk(chunk: &Value, draft: &mut Draft) -> Result<(), Fault> 
         for picture in delta.get("images").and_then(Value::as_array).into_iter().flatten() {
             let url = picture.pointer("/image_url/url").and_then(Value::as_str).unwrap_or_default();
             draft.draw(url.split_once(";base64,").map_or("", |(_, data)| data))?;
+        }
+        // As OpenAI's models with a search of their own have it, and OpenRouter for all.
+        for note in delta.get("annotations").and_then(Value::as_array).into_iter().flatten() {
+            draft.cite(note.pointer("/url_citation/url").and_then(Value::as_str).unwrap_or_default());
         }
         for piece in delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
             read_call(piece, draft)?;

@@ -240,3 +240,31 @@ async fn prices_are_the_operators_or_none() {
             .all(|name| names.contains(&(*name).to_owned()))
     );
 }
+
+#[tokio::test]
+async fn what_an_answer_rests_on_stands_below_it() {
+    let chunk = |extra: serde_json::Value| {
+        let mut chunk =
+            json!({ "model": "m", "choices": [{ "index": 0, "delta": { "content": "It rains [1][2]." } }] });
+        let all = chunk.as_object_mut().unwrap();
+        all.extend(extra.as_object().unwrap().clone());
+        Act::stream(&format!("data: {chunk}\n\ndata: [DONE]\n\n"))
+    };
+    let (one, two) = ("https://example.org/one", "https://example.org/two?a=b");
+    let cited = "It rains [1][2].\n\nSources:\n[1] https://example.org/one\n[2] https://example.org/two?a=b";
+    let annotation =
+        |url: &str| json!({ "type": "url_citation", "url_citation": { "url": url, "title": "T" } });
+    let annotated = json!({ "choices": [{ "index": 0, "delta": {
+        "content": "It rains [1][2].", "annotations": [annotation(one), annotation(two), annotation(one)],
+    } }] });
+    for (extra, expect) in [
+        (json!({ "citations": [one, two] }), cited),
+        (annotated, cited),
+        (json!({ "citations": ["javascript:alert(1)", "https://a b", 7] }), "It rains [1][2]."),
+        (json!({ "citations": null }), "It rains [1][2]."),
+    ] {
+        let mock = Mock::start(vec![chunk(extra)]).await;
+        let (answer, _) = ask(&gateway(&mock, None, None), question("gpt-5")).await;
+        assert_eq!(answer.unwrap().text, expect);
+    }
+}
