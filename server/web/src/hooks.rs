@@ -1,16 +1,19 @@
 //! Webhooks: signed hints from where a watched repository lives, and daemons' own endpoints.
 //!
-//! The signature is HMAC-SHA256 over the body as it came (GitHub's scheme), checked before the body
-//! is looked at and before anything is stored. No secret, or an empty one, lets nobody in. Whoever
+//! The signature is HMAC-SHA256 over the body as it came (GitHub's scheme, or Zendesk's), checked before the
+//! body is looked at and before anything is stored. No secret, or an empty one, lets nobody in. Whoever
 //! is not let in is told the same, whether the thing exists or not.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use domain::id::{DeliveryId, RepositoryId};
 use domain::name::{DaemonId, RepositoryPath, SecretName};
+use domain::time::Timestamp;
 use engine::intake::{self, Hint};
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -32,9 +35,17 @@ const REMOTE_SECRET: &str = "WEBHOOK_SECRET";
 const SIGNATURES: [&str; 2] = ["x-spellbook-signature-256", "x-hub-signature-256"];
 /// The time of a call, seconds since the epoch, when the caller signs it along.
 const TIMESTAMP: &str = "x-spellbook-timestamp";
+/// Zendesk's signature, base64, and the time that it always signs along, RFC 3339 ("Verifying webhook
+/// authenticity" in its developer documentation).
+const ZENDESK: [&str; 2] = ["x-zendesk-webhook-signature", "x-zendesk-webhook-signature-timestamp"];
 /// Names of the header that carries the sender's id for a delivery.
-const DELIVERIES: [&str; 4] =
-    ["x-spellbook-delivery", "x-github-delivery", "x-gitea-delivery", "x-gitlab-event-uuid"];
+const DELIVERIES: [&str; 5] = [
+    "x-spellbook-delivery",
+    "x-github-delivery",
+    "x-gitea-delivery",
+    "x-gitlab-event-uuid",
+    "x-zendesk-webhook-invocation-id",
+];
 /// How old a signed time may be, and how far ahead, seconds.
 const SKEW: i64 = 300;
 
@@ -136,14 +147,17 @@ async fn verified(
     let (parts, body) = request.into_parts();
     // Signatures that cannot hold cost no reading.
     let signature = signature(&parts.headers).ok_or_else(refused)?;
-    let timestamp = timestamp(&parts.headers, server.now().millis() / 1000)?;
+    let signed_along = match zendesk_signature(&parts.headers) {
+        Some(_) => zendesk_time(&parts.headers, server.now())?,
+        None => timestamp(&parts.headers, server.now().millis() / 1000)?.map(|text| text + "."),
+    };
     let body = read(body, server.settings().hook_body).await?;
-    let content = content(timestamp.as_deref(), &body);
+    let content = content(signed_along.as_deref(), &body);
     // Without a secret the work is the same, so that the time taken does not tell.
     let key = secret.map(ExposeSecret::expose_secret).filter(|key| !key.is_empty());
     let mut mac = Hmac::<Sha256>::new_from_slice(key.unwrap_or("none").as_bytes())
         .map_err(|error| Problem::internal(&error.to_string()))?;
-    for piece in signed(timestamp.as_deref(), &body) {
+    for piece in signed(signed_along.as_deref(), &body) {
         mac.update(piece);
     }
     let holds: bool = mac.finalize().into_bytes().as_slice().ct_eq(&signature).into();
@@ -176,11 +190,14 @@ async fn read(body: Body, most: usize) -> Result<Vec<u8>, Problem> {
 /// The one signature of a request: 32 bytes; none when there are two, or when it is written in
 /// another way than `sha256=` and 64 lower-case digits.
 fn signature(headers: &HeaderMap) -> Option<[u8; 32]> {
-    let mut given = SIGNATURES.iter().flat_map(|name| headers.get_all(*name));
-    let value = given.next()?.to_str().ok()?;
-    if given.next().is_some() {
+    let names = SIGNATURES.iter().chain(&ZENDESK[..1]);
+    if names.map(|name| headers.get_all(*name).iter().count()).sum::<usize>() != 1 {
         return None;
     }
+    if let Some(value) = zendesk_signature(headers) {
+        return STANDARD.decode(value).ok()?.try_into().ok();
+    }
+    let value = SIGNATURES.iter().find_map(|name| headers.get(*name))?.to_str().ok()?;
     let digits = value.strip_prefix("sha256=")?;
     if digits.bytes().any(|digit| digit.is_ascii_uppercase()) {
         return None;
@@ -190,31 +207,50 @@ fn signature(headers: &HeaderMap) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
+/// The signature of a call from Zendesk.
+fn zendesk_signature(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(ZENDESK[0]).map(HeaderValue::as_bytes)
+}
+
+/// The time that Zendesk has signed, which must be there, once, and be near.
+fn zendesk_time(headers: &HeaderMap, now: Timestamp) -> Result<Option<String>, Problem> {
+    let mut given = headers.get_all(ZENDESK[1]).iter();
+    let text = given.next().and_then(|value| value.to_str().ok()).filter(|_| given.next().is_none());
+    // A moment and nothing else: a span before now would always be near.
+    let text = text.filter(|text| text.contains('T')).ok_or_else(refused)?;
+    let at = Timestamp::said(text, now).ok_or_else(refused)?;
+    near(at.millis() / 1000, now.millis() / 1000, ZENDESK[1])?;
+    Ok(Some(text.to_owned()))
+}
+
 /// The signed time, when there is one; it must be near.
 fn timestamp(headers: &HeaderMap, now: i64) -> Result<Option<String>, Problem> {
     let mut given = headers.get_all(TIMESTAMP).iter();
     let Some(value) = given.next() else { return Ok(None) };
     let text = value.to_str().ok().filter(|_| given.next().is_none()).ok_or_else(refused)?;
     let at: i64 = text.parse().map_err(|_| refused())?;
-    if now.abs_diff(at) > SKEW.unsigned_abs() {
-        return Err(Problem::unauthorized(
-            "timestamp_stale",
-            format!("`{TIMESTAMP}` is more than {SKEW} s away from now"),
-        ));
-    }
+    near(at, now, TIMESTAMP)?;
     Ok(Some(text.to_owned()))
 }
 
+/// Refuses a time, seconds since the epoch, that is not near: what was signed long ago is not called again.
+fn near(at: i64, now: i64, header: &str) -> Result<(), Problem> {
+    if now.abs_diff(at) > SKEW.unsigned_abs() {
+        let message = format!("`{header}` is more than {SKEW} s away from now");
+        return Err(Problem::unauthorized("timestamp_stale", message));
+    }
+    Ok(())
+}
+
 /// What is signed, in pieces.
-fn signed<'a>(timestamp: Option<&'a str>, body: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    let prefix = timestamp.into_iter().flat_map(|text| [text.as_bytes(), b".".as_slice()]);
-    prefix.chain([body])
+fn signed<'a>(along: Option<&'a str>, body: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    along.into_iter().map(str::as_bytes).chain([body])
 }
 
 /// The hash of what is signed: the same content twice is the same delivery.
-fn content(timestamp: Option<&str>, body: &[u8]) -> [u8; 32] {
+fn content(along: Option<&str>, body: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
-    for piece in signed(timestamp, body) {
+    for piece in signed(along, body) {
         hash.update(piece);
     }
     hash.finalize().into()

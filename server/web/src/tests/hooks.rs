@@ -2,6 +2,8 @@
 
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use domain::id::RepositoryId;
 use domain::repository::{BranchRole, Repository};
 use domain::trigger::{Trigger, TriggerKind};
@@ -281,4 +283,42 @@ async fn a_signed_time_makes_the_same_body_new() {
     for odd in ["", "x", "1e9", "9223372036854775808", "-9223372036854775808"] {
         assert!(send(odd, odd).await.verdict().starts_with("401"), "{odd:?}");
     }
+}
+
+#[tokio::test]
+async fn zendesk_signs_in_its_own_way() {
+    let house = House::new();
+    endpoint(&house).await;
+    let now = house.clock.now();
+    let sign = |text: &str| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+        mac.update(text.as_bytes());
+        STANDARD.encode(mac.finalize().into_bytes())
+    };
+    let send = async |headers: &[(&str, &str)]| {
+        call(&house, "/hooks/daemons/ada/book/review", headers, BODY).await.verdict()
+    };
+    let [signature, time] = ["x-zendesk-webhook-signature", "x-zendesk-webhook-signature-timestamp"];
+    let at = |seconds: i64| domain::time::Timestamp::from_millis(now.millis() + seconds * 1000).to_string();
+    let fresh = at(0);
+    let good = sign(&format!("{fresh}{BODY}"));
+    assert_eq!(send(&[(signature, &good), (time, &fresh)]).await, "202");
+    for (second, signed_at, expect) in [
+        (at(1), at(0), "401 signature_invalid"),
+        (at(-400), at(-400), "401 timestamp_stale"),
+        (at(400), at(400), "401 timestamp_stale"),
+        ("0h".to_owned(), "0h".to_owned(), "401 signature_invalid"),
+        ("1700000000".to_owned(), "1700000000".to_owned(), "401 signature_invalid"),
+    ] {
+        let signed = sign(&format!("{signed_at}{BODY}"));
+        assert_eq!(send(&[(signature, &signed), (time, &second)]).await, expect, "{second}");
+    }
+    // Without its time, with half of it, or with a second signature, it is none.
+    let ours = self::signature(SECRET, BODY.as_bytes());
+    let invalid = "401 signature_invalid";
+    assert_eq!(send(&[(signature, &sign(BODY))]).await, invalid);
+    assert_eq!(send(&[(signature, &good[..20]), (time, &fresh)]).await, invalid);
+    assert_eq!(send(&[(signature, &good), (time, &fresh), (time, &fresh)]).await, invalid);
+    let two = [(signature, &*good), (time, &*fresh), ("x-hub-signature-256", &*ours)];
+    assert_eq!(send(&two).await, invalid);
 }
