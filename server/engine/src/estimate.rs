@@ -25,6 +25,8 @@ const LOOKED: u32 = 200;
 const VALUE: usize = 4_000;
 /// Tokens of an answer whose length has no limit: of a schema, and of words.
 const ANSWERS: (u64, u64) = (300, 800);
+/// Tokens of a picture: one of middling quality, 1536 by 1024.
+const PICTURE: u64 = 1_600;
 /// How many items a list is taken to have.
 const ITEMS: u64 = 5;
 /// How much more than usual a reckoned run may cost.
@@ -218,7 +220,7 @@ impl Sizes<'_> {
                 self.stages(&list.stages).map(|each| each.times(i64::try_from(ITEMS).unwrap_or(i64::MAX)))
             }
             StageKind::Agent(_) => self.unknown(name, "a coding agent asks as often as it needs"),
-            StageKind::Image(_) => self.unknown(name, "pictures have no usual price"),
+            StageKind::Image(drawing) => self.drawing(name, drawing),
             StageKind::Daemon(_) => self.unknown(name, "it calls another daemon, which has its own estimate"),
         }
     }
@@ -228,16 +230,37 @@ impl Sizes<'_> {
         None
     }
 
-    fn question(&mut self, name: &str, question: &PromptStage) -> Option<NanoUsd> {
+    /// What a picture costs: what its words are, and its tokens.
+    fn drawing(&mut self, name: &str, drawing: &PromptStage) -> Option<NanoUsd> {
+        let (read, model) = (self.read(drawing), self.model(drawing));
+        let cost = self.world.models.price(&model, read, PICTURE);
+        match cost {
+            Some(cost) => {
+                self.notes.push(format!("`{name}` is reckoned with one picture by {model}: {cost}"));
+            }
+            None => self.notes.push(format!("what `{name}` costs is not known: {model} has no price")),
+        }
+        cost
+    }
+
+    /// The tokens of what is asked, at 3.5 bytes each.
+    fn read(&self, question: &PromptStage) -> u64 {
         let texts = [&question.system, &question.prompt, &question.input];
         let read: usize = texts.into_iter().flatten().map(|text| self.bytes(text)).sum();
-        // 3.5 bytes a token.
-        let read = (read as u64 * 2).div_ceil(7);
+        (read as u64 * 2).div_ceil(7)
+    }
+
+    /// The model that is asked first.
+    fn model(&self, question: &PromptStage) -> String {
+        let alias = self.manifest.models.get(&question.agent);
+        alias.and_then(|alias| alias.targets.first()).unwrap_or(&question.agent).clone()
+    }
+
+    fn question(&mut self, name: &str, question: &PromptStage) -> Option<NanoUsd> {
+        let (read, model) = (self.read(question), self.model(question));
         let usual = if question.schema.is_some() { ANSWERS.0 } else { ANSWERS.1 };
         let written = question.max_tokens.map_or(usual, |most| usual.min(most.into()));
-        let alias = self.manifest.models.get(&question.agent);
-        let model = alias.and_then(|alias| alias.targets.first()).unwrap_or(&question.agent);
-        let cost = self.world.models.price(model, read, written);
+        let cost = self.world.models.price(&model, read, written);
         match cost {
             Some(cost) => {
                 self.notes.push(format!(

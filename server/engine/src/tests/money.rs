@@ -308,12 +308,18 @@ async fn the_configuration_holds_where_nothing_else_is_set() {
     assert_eq!(budgets::set(&house.world, invalid, "ada").await.unwrap_err().code, "budget_invalid");
 }
 
+const PAINT: &str = "\n  stages: [{ name: Paint, type: image, agent: small, prompt_template: A cat }]\n";
+
 #[tokio::test]
 async fn an_estimate_says_what_it_rests_on() {
     let manifest = format!("\n  inputs: [{{ name: topic, type: string }}]{ASK}");
     let asks = manifest.replace("Well?", "About ${topic}:");
-    let house =
-        House::new(&[("ask", &asks), ("script", "\n  stages: [{ name: S, script: 'say hi' }]\n")]).await;
+    let house = House::new(&[
+        ("ask", &asks),
+        ("script", "\n  stages: [{ name: S, script: 'say hi' }]\n"),
+        ("paint", PAINT),
+    ])
+    .await;
     let of = async |daemon: &str, given: serde_json::Value| {
         let address = testkit::build::name(&format!("ada/book/{daemon}"));
         estimate::of(&house.world, &address, given.as_object().unwrap()).await
@@ -327,6 +333,14 @@ async fn an_estimate_says_what_it_rests_on() {
     assert!(unknown > spread.usual, "what is not known yet takes room");
     let script = of("script", json!({})).await.unwrap();
     assert_eq!(script.cost.unwrap().usual, NanoUsd::ZERO);
+    // "A cat" is two tokens, and a picture 1,600.
+    let paint = of("paint", json!({})).await.unwrap();
+    assert_eq!(paint.cost.unwrap().usual, usd(1_602_000));
+    assert!(
+        paint.notes[0].starts_with("`Paint` is reckoned with one picture by small: "),
+        "{:?}",
+        paint.notes
+    );
     assert_eq!(of("ask", json!({ "tropic": "x" })).await.unwrap_err().code, "inputs_invalid");
 
     for _ in 0..3 {
