@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use domain::scrub::Scrub;
 use ports::picture::Picture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use crate::question::{Asked, Called, Ordered};
-use crate::scrub::Scrub;
 use crate::track::Recorded;
 use crate::usage::Used;
 

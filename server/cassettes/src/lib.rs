@@ -6,15 +6,13 @@
 //! and keeps what they say. What is asked is found again by what it says, never by its place in the run.
 //!
 //! Nothing here reads a file or knows YAML, what a test expects, or what a run is. No secret leaves it:
-//! whatever goes into a cassette goes through [`Scrub`].
+//! whatever goes into a cassette goes through [`domain::scrub::Scrub`].
 //!
 //! Start with [`cassette`] for what is kept, then [`tape`].
 
 pub mod cassette;
 mod question;
 mod usage;
-
-mod scrub;
 
 pub mod tape;
 mod track;
@@ -31,7 +29,6 @@ pub use cassette::{Cassette, CassetteError};
 pub use difference::difference;
 pub use models::TapedModels;
 pub use proxy::TapedProxy;
-pub use scrub::Scrub;
 pub use tape::{Miss, Mode, Tape};
 pub use web::TapedWeb;
 

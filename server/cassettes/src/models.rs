@@ -61,7 +61,7 @@ impl TapedModels {
         let mut names = Vec::new();
         for picture in &drawn.pictures {
             // What is written beside the colours of a picture: its maker, and at times what was ordered.
-            if self.tape.scrub.finds(&String::from_utf8_lossy(picture.bytes())) {
+            if self.tape.scrub.find(&String::from_utf8_lossy(picture.bytes())).is_some() {
                 self.tape.refuse("a secret would stand in a picture".to_owned());
                 return None;
             }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use domain::scrub::Scrub;
 use ports::picture::Picture;
 use ports::proxy::VisitReport;
 
 use crate::cassette::{AgentRecording, Cassette, ModelRecording, PictureRecording, WebRecording};
-use crate::scrub::Scrub;
 use crate::track::{Lack, Recorded, Track};
 use crate::usage::Used;
 

@@ -8,25 +8,25 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::money::NanoUsd;
 use domain::purse::Purse;
+use domain::scrub::Scrub;
 use domain::stage::ModelUsage;
 use ports::Retry;
 use ports::agents::{Agents, Job};
 use ports::models::{Answer, Choice, Drawing, Drawn, Message, ModelError, Models, Question};
 use ports::proxy::{Guest, Proxy};
 use ports::web::{Web, WebRequest};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde_json::{Value as Json, json};
 use testkit::{ScriptedAgents, ScriptedModels, ScriptedProxy, ScriptedWeb};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Cassette, Mode, Scrub, Tape, TapedAgents, TapedModels, TapedProxy, TapedWeb};
+use crate::{Cassette, Mode, Tape, TapedAgents, TapedModels, TapedProxy, TapedWeb};
 
 const SECRET: &str = "hunter2-and-more";
 
 fn tape(cassette: Json, mode: Mode, secret: &str) -> Arc<Tape> {
-    let secret = SecretString::from(secret.to_owned());
-    Arc::new(Tape::new(Cassette::from_json(cassette).unwrap(), mode, Scrub::new([("TOKEN", &secret)])))
+    Arc::new(Tape::new(Cassette::from_json(cassette).unwrap(), mode, Scrub::new([("TOKEN", secret)])))
 }
 
 fn empty() -> Json {

@@ -6,7 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cassettes::{Cassette, Scrub};
+use cassettes::Cassette;
+use domain::scrub::Scrub;
 
 use crate::commands::worktree::read_text;
 use crate::exit::CommandError;
@@ -62,7 +63,7 @@ impl Shelf {
             return self.hang(cassette).map(|()| 0);
         }
         let text = format!("{HEADING}{}", manifest::schema::json_to_yaml(&cassette.to_json(scrub)));
-        if scrub.finds(&text) {
+        if scrub.find(&text).is_some() {
             let message = "a secret would stand in the cassette; it was not written";
             return Err(CommandError::failed("secret_recorded", message));
         }

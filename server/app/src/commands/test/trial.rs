@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cassettes::{Cassette, Mode, Scrub, Tape};
+use cassettes::{Cassette, Mode, Tape};
 use domain::event::{Actor, Event};
 use domain::id::{EventId, RunId, WorkerId};
 use domain::name::{Address, At, SecretName};
 use domain::repository::Origin;
 use domain::run::{Run, RunState};
+use domain::scrub::Scrub;
 use domain::value::Taint;
 use engine::reconcile::{self, Pushed};
 use engine::rehearsal::{self, Past, Rehearsal, Rehearsed};
@@ -21,7 +22,7 @@ use manifest::test::{TESTS, Test, Turn};
 use ports::source::SnapshotSpec;
 use ports::store::Page;
 use ports::store::runs::RunFilter;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -214,11 +215,9 @@ impl Trial {
             self.manifest.inputs.iter().any(|input| input.name == name && input.kind == InputKind::Secret)
         };
         let given = self.test.inputs.iter().filter(|(name, _)| is_secret(name));
-        let inputs: BTreeMap<&str, SecretString> = given
-            .filter_map(|(name, value)| Some((name.as_str(), value.as_str()?.to_owned().into())))
-            .collect();
-        let declared = secrets.iter().map(|(name, secret)| (name.as_str(), secret));
-        Scrub::new(declared.chain(inputs.iter().map(|(name, secret)| (*name, secret))))
+        let inputs = given.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+        let declared = secrets.iter().map(|(name, secret)| (name.as_str(), secret.expose_secret()));
+        Scrub::new(declared.chain(inputs))
     }
 
     /// Where its cassette lies.
