@@ -158,6 +158,7 @@ async fn token(world: &World) -> anyhow::Result<SecretString> {
         hash,
         role: Role::Maintainer,
         once: false,
+        reach: None,
         created_at: now,
         expires_at: Some(now.after(TOKEN_LIFE)),
     };

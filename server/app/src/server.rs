@@ -207,6 +207,7 @@ async fn first_administrator(world: &World) -> anyhow::Result<Option<SecretStrin
         hash,
         role: Role::Admin,
         once: true,
+        reach: None,
         created_at: now,
         expires_at: None,
     };

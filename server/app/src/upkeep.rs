@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::repository::Repository;
+use domain::time::Timestamp;
 use engine::World;
 use engine::reconcile::Pushed;
 use git::Git;
@@ -19,6 +20,9 @@ const CLOSE: Duration = Duration::from_secs(60);
 const MAINTAIN: Duration = Duration::from_secs(600);
 /// How often conversations are forgotten that nobody has used for long.
 const FORGET: Duration = Duration::from_secs(3600);
+
+/// How long an expired token is still listed, milliseconds.
+const EXPIRED: i64 = 7 * 24 * 3600 * 1000;
 
 /// Compares every repository with what is recorded of it, at once and then every minute.
 pub(crate) async fn reconcile(world: Arc<World>, stop: CancellationToken) {
@@ -58,9 +62,13 @@ pub(crate) async fn maintain(world: Arc<World>, git: Git, stop: CancellationToke
     }
 }
 
-/// Forgets conversations that nobody has used for long.
+/// Forgets conversations that nobody has used for long, and tokens that expired a while ago.
 pub(crate) async fn forget(world: Arc<World>, stop: CancellationToken) {
     while !stop.is_cancelled() {
+        let before = Timestamp::from_millis(world.clock.now().millis().saturating_sub(EXPIRED));
+        if let Err(error) = world.store.expired_forget(before).await {
+            tracing::warn!(%error, "no expired tokens could be forgotten");
+        }
         match engine::state::forget_sessions(&world).await {
             Ok(0) => {}
             Ok(number) => tracing::info!("{number} sessions that were not used for long are forgotten"),

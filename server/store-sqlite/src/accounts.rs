@@ -49,8 +49,8 @@ impl Accounts for SqliteStore {
 
     async fn token_create(&self, token: &Token) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO tokens (id, account, label, hash, role, once, created_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO tokens (id, account, label, hash, role, once, created_at, expires_at, reach)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(token.id.to_string())
         .bind(token.account.to_string())
@@ -60,6 +60,7 @@ impl Accounts for SqliteStore {
         .bind(i64::from(token.once))
         .bind(token.created_at.millis())
         .bind(token.expires_at.map(Timestamp::millis))
+        .bind(token.reach.as_ref().map(rows::json).transpose()?)
         .execute(&mut *self.writer(Durable::Now).await?)
         .await
         .map_err(failed)?;
@@ -112,6 +113,29 @@ impl Accounts for SqliteStore {
             .await
             .map_err(failed)?;
         Ok(revoked.rows_affected() == 1)
+    }
+
+    async fn assertion_use(&self, hash: &[u8; 32], until: Timestamp) -> Result<bool, StoreError> {
+        let used = sqlx::query("INSERT INTO assertions (hash, until) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(&hash[..])
+            .bind(until.millis())
+            .execute(&mut *self.writer(Durable::Now).await?)
+            .await
+            .map_err(failed)?;
+        Ok(used.rows_affected() == 1)
+    }
+
+    async fn expired_forget(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let mut transaction = self.write(Durable::Now).await?;
+        let mut forgotten = 0;
+        for statement in
+            ["DELETE FROM tokens WHERE expires_at <= $1", "DELETE FROM assertions WHERE until <= $1"]
+        {
+            let deleted = sqlx::query(statement).bind(before.millis()).execute(&mut *transaction).await;
+            forgotten += deleted.map_err(failed)?.rows_affected();
+        }
+        self.commit(transaction, &[]).await?;
+        Ok(forgotten)
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) const STEPS: &[(i64, &str, &str)] = steps![
     11 "0011_ledger",
     12 "0012_memos",
     13 "0013_forges",
+    14 "0014_assertions",
 ];
 
 /// The number of the last step that this program knows.

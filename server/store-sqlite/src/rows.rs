@@ -355,6 +355,7 @@ pub(crate) fn token(row: &SqliteRow) -> Result<Token, StoreError> {
         once: columns.raw("once")?,
         created_at: columns.time("created_at")?,
         expires_at: columns.time_if("expires_at")?,
+        reach: columns.json_if("reach")?,
     })
 }
 

@@ -26,6 +26,7 @@ use domain::name::{Branch, Commit, DaemonId};
 use domain::proposal::{Check, Comment, Proposal};
 use domain::repository::{BranchHead, Repository};
 use domain::revision::Revision;
+use domain::time::Timestamp;
 use ports::store::{Page, Store, Topic};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -59,6 +60,7 @@ struct State {
     memos: BTreeMap<MemoKey, Memo>,
     accounts: BTreeMap<AccountId, Account>,
     tokens: BTreeMap<TokenId, Token>,
+    assertions: BTreeMap<[u8; 32], Timestamp>,
 }
 
 impl MemoryStore {

@@ -97,7 +97,7 @@ pub(crate) async fn principal(headers: &HeaderMap, server: &Server) -> Result<Op
     }
     server.tokens.take(token.id.uuid(), now).map_err(Problem::rate_limited)?;
     let role = account.role.min(token.role);
-    Ok(Some(Principal { account, token: token.id, role }))
+    Ok(Some(Principal { account, token: token.id, role, reach: token.reach }))
 }
 
 /// The token in a request: as bearer (RFC 6750), or as the password of anybody (RFC 7617), for git.

@@ -123,6 +123,7 @@ pub(crate) async fn create(server: &Server, order: Order) -> Result<(SecretStrin
         hash,
         role: order.role,
         once: order.once,
+        reach: None,
         created_at: now,
         expires_at: order.life.map(|life| now.after(life)),
     };

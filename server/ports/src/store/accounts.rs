@@ -37,4 +37,11 @@ pub trait Accounts {
 
     /// Ends a token; false when there is none.
     async fn token_revoke(&self, token: TokenId) -> Result<bool, StoreError>;
+
+    /// Records that an assertion of another issuer was used, by its hash; false when it was before. It is kept
+    /// in mind until `until`, after which it must not hold any more.
+    async fn assertion_use(&self, hash: &[u8; 32], until: Timestamp) -> Result<bool, StoreError>;
+
+    /// Forgets tokens and assertions that do not hold since `before`; says how many.
+    async fn expired_forget(&self, before: Timestamp) -> Result<u64, StoreError>;
 }

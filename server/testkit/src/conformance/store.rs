@@ -211,7 +211,9 @@ macro_rules! store_behaviours {
                 a_token_is_found_until_it_expires,
                 a_token_belongs_to_an_account,
                 a_token_that_is_good_once_is_used_once,
-                a_revoked_token_is_gone;
+                a_revoked_token_is_gone,
+                an_assertion_is_used_once,
+                expired_tokens_are_forgotten;
         }
     };
 }

@@ -66,6 +66,22 @@ impl Accounts for MemoryStore {
     async fn token_revoke(&self, token: TokenId) -> Result<bool, StoreError> {
         Ok(self.state().tokens.remove(&token).is_some())
     }
+
+    async fn assertion_use(&self, hash: &[u8; 32], until: Timestamp) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        let new = !state.assertions.contains_key(hash);
+        state.assertions.entry(*hash).or_insert(until);
+        Ok(new)
+    }
+
+    async fn expired_forget(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let mut state = self.state();
+        let count = |state: &State| state.tokens.len() + state.assertions.len();
+        let all = count(&state);
+        state.tokens.retain(|_, token| token.expires_at.is_none_or(|at| at > before));
+        state.assertions.retain(|_, until| *until > before);
+        Ok((all - count(&state)) as u64)
+    }
 }
 
 impl State {

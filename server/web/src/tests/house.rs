@@ -120,6 +120,7 @@ impl House {
             hash,
             role: account.role,
             once: false,
+            reach: None,
             created_at: self.clock.now(),
             expires_at: None,
         };

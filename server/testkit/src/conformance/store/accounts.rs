@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::access::{Account, Role, Token};
+use domain::access::{Account, Reach, Role, Token};
 use domain::id::{AccountId, TokenId};
 use ports::clock::Clock;
 use ports::store::{Recorded, Store, StoreError};
@@ -27,6 +27,7 @@ fn token(clock: &FixedClock, account: &Account, hash: u8) -> Token {
         hash: [hash; 32],
         role: Role::Runner,
         once: false,
+        reach: None,
         created_at: clock.now(),
         expires_at: None,
     }
@@ -60,7 +61,8 @@ pub async fn a_token_is_found_until_it_expires(store: &dyn Store, clock: &FixedC
     let ada = created(store, clock, "ada").await;
     let at = clock.now().after(Duration::from_secs(60));
     let brief = Token { expires_at: Some(at), ..token(clock, &ada, 1) };
-    let lasting = token(clock, &ada, 2);
+    let reach = Some(Reach::new(vec!["ada/**".to_owned(), "!ada/'book'/é".to_owned()]));
+    let lasting = Token { reach, ..token(clock, &ada, 2) };
     for token in [&brief, &lasting] {
         store.token_create(token).await.expect(ANSWERS);
     }
@@ -106,4 +108,31 @@ pub async fn a_revoked_token_is_gone(store: &dyn Store, clock: &FixedClock) {
     assert!(!store.token_revoke(token.id).await.expect(ANSWERS));
     assert_eq!(store.token_find(&[1; 32], clock.now()).await.expect(ANSWERS), None);
     assert!(store.token_list(ada.id).await.expect(ANSWERS).is_empty());
+}
+
+/// An assertion is used by one of many, and once again only when it was forgotten.
+pub async fn an_assertion_is_used_once(store: &dyn Store, clock: &FixedClock) {
+    let until = clock.now().after(Duration::from_secs(60));
+    let used = futures::future::join_all((0..20).map(|_| store.assertion_use(&[1; 32], until))).await;
+    assert_eq!(used.into_iter().filter(|used| matches!(used, Ok(true))).count(), 1);
+    assert!(store.assertion_use(&[2; 32], until.after(Duration::from_secs(1))).await.expect(ANSWERS));
+    assert_eq!(store.expired_forget(clock.now()).await.expect(ANSWERS), 0);
+    assert!(!store.assertion_use(&[1; 32], until).await.expect(ANSWERS));
+    assert_eq!(store.expired_forget(until).await.expect(ANSWERS), 1);
+    assert!(store.assertion_use(&[1; 32], until).await.expect(ANSWERS));
+    assert!(!store.assertion_use(&[2; 32], until).await.expect(ANSWERS));
+}
+
+/// Tokens that have expired are forgotten; others are not.
+pub async fn expired_tokens_are_forgotten(store: &dyn Store, clock: &FixedClock) {
+    let ada = created(store, clock, "ada").await;
+    let at = clock.now().after(Duration::from_secs(60));
+    let brief = Token { expires_at: Some(at), ..token(clock, &ada, 1) };
+    let longer = Token { expires_at: Some(at.after(Duration::from_secs(1))), ..token(clock, &ada, 2) };
+    let lasting = token(clock, &ada, 3);
+    for token in [&brief, &longer, &lasting] {
+        store.token_create(token).await.expect(ANSWERS);
+    }
+    assert_eq!(store.expired_forget(at).await.expect(ANSWERS), 1);
+    assert_eq!(store.token_list(ada.id).await.expect(ANSWERS), [lasting, longer]);
 }
