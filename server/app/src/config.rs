@@ -34,6 +34,8 @@ pub struct Config {
     pub remotes: Remotes,
     /// Calls of daemons to other people's servers.
     pub network: Network,
+    /// Which GitHub Actions jobs may sign in.
+    pub actions: web::Actions,
     /// Toolchains for jails by name: a directory with a root file system, or with an OCI image layout;
     /// `PATH:NAME` when there are several images in that.
     pub runtimes: BTreeMap<String, PathBuf>,
@@ -164,6 +166,7 @@ impl Config {
         let invalid = |message: String| ConfigError::Invalid { path: path.to_owned(), message };
         let config: Self = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
         config.budgets().map_err(|error| invalid(format!("in `[[budgets]]`: {error}")))?;
+        config.actions.check().map_err(|error| invalid(format!("in `[actions]`: {error}")))?;
         Ok(config)
     }
 

@@ -226,6 +226,7 @@ fn doors(
     let mut settings = web::Settings::new(base, env!("CARGO_PKG_VERSION"));
     settings.public_read = plan.config.public_read;
     settings.public_metrics = plan.config.public_metrics;
+    settings.actions = plan.config.actions.clone();
     let metrics = metrics();
     Doors {
         world: Arc::clone(world),

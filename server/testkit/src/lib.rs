@@ -11,6 +11,9 @@ pub use clock::FixedClock;
 
 pub mod build;
 
+mod issuer;
+pub use issuer::Issuer;
+
 mod memory;
 pub use memory::MemoryStore;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::access::{Principal, Role};
@@ -20,6 +20,16 @@ use crate::token;
 
 /// Someone who may look: anybody when the operator says so.
 pub(crate) struct Viewer;
+
+/// Someone whose token may be confined to some daemons: the door itself asks what is within reach. Whoever
+/// takes one of the other types here is confined to nothing.
+pub(crate) struct Caller(pub(crate) Principal);
+
+/// The same for those who may start and cancel runs.
+pub(crate) struct Starter(pub(crate) Principal);
+
+/// The same for doors at which one looks; nobody is a stranger who may look.
+pub(crate) struct Onlooker(pub(crate) Option<Principal>);
 
 /// Someone who has signed in.
 pub(crate) struct SignedIn(pub(crate) Principal);
@@ -37,11 +47,40 @@ impl FromRequestParts<Arc<Server>> for Viewer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
-        match principal(&parts.headers, server).await? {
-            Some(principal) => require(principal, Role::Viewer).map(|_| Self),
-            None if server.settings().public_read => Ok(Self),
-            None => Err(stranger()),
-        }
+        onlooker(server, principal(&parts.headers, server).await?).map(|_| Self)
+    }
+}
+
+impl FromRequestParts<Arc<Server>> for Onlooker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
+        onlooker(server, bearer(&parts.headers, server).await?).map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<Server>> for Starter {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
+        let principal = bearer(&parts.headers, server).await?.ok_or_else(stranger)?;
+        require(principal, Role::Runner).map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<Server>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
+        bearer(&parts.headers, server).await?.map(Self).ok_or_else(stranger)
+    }
+}
+
+fn onlooker(server: &Server, principal: Option<Principal>) -> Result<Option<Principal>, Problem> {
+    match principal {
+        Some(principal) => require(principal, Role::Viewer).map(Some),
+        None if server.settings().public_read => Ok(None),
+        None => Err(stranger()),
     }
 }
 
@@ -75,8 +114,18 @@ pub(crate) fn stranger() -> Problem {
     Problem::unauthorized("token_missing", "sign in: send a token as `Authorization: Bearer sb_…`")
 }
 
-/// Who is asking; `None` is a stranger. A token that does not hold is never taken for no token.
+/// Who is asking, at a door that knows of no confinement.
 pub(crate) async fn principal(headers: &HeaderMap, server: &Server) -> Result<Option<Principal>, Problem> {
+    let principal = bearer(headers, server).await?;
+    if principal.as_ref().is_some_and(|principal| principal.reach.is_some()) {
+        let detail = "this token is good for starting some daemons and following their runs, not for this";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "token_confined", detail));
+    }
+    Ok(principal)
+}
+
+/// Who is asking; `None` is a stranger. A token that does not hold is never taken for no token.
+async fn bearer(headers: &HeaderMap, server: &Server) -> Result<Option<Principal>, Problem> {
     let Some(text) = credential(headers)? else { return Ok(None) };
     let now = server.now();
     let found = match token::hash(&text) {
@@ -133,5 +182,10 @@ pub(crate) fn actor(principal: &Principal) -> Actor {
         Role::Maintainer => "write",
         Role::Admin => "admin",
     };
-    Actor { name: principal.account.name.clone(), role: Some(role.to_owned()), bot: false }
+    // Confined tokens are those of programs.
+    Actor {
+        name: principal.account.name.clone(),
+        role: Some(role.to_owned()),
+        bot: principal.reach.is_some(),
+    }
 }

@@ -9,6 +9,7 @@ use ports::smart_http::SmartHttp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::actions::{Actions, Keys};
 use crate::rate::{Buckets, Rate};
 
 /// Renders the server's metrics in Prometheus' text format.
@@ -67,6 +68,8 @@ pub struct Settings {
     pub token_life: Duration,
     /// How long a one-time token lasts that an administrator made.
     pub sign_in_life: Duration,
+    /// Which GitHub Actions jobs may sign in.
+    pub actions: Actions,
 }
 
 impl Settings {
@@ -89,6 +92,7 @@ impl Settings {
             streams: 1_000,
             token_life: 90 * DAY,
             sign_in_life: 7 * DAY,
+            actions: Actions::default(),
         }
     }
 }
@@ -109,6 +113,7 @@ pub(crate) struct Server {
     pub(crate) tokens: Buckets<uuid::Uuid>,
     pub(crate) hooks: Buckets<String>,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) keys: Keys,
 }
 
 impl Server {
@@ -119,6 +124,7 @@ impl Server {
             tokens: Buckets::new(settings.token_rate),
             hooks: Buckets::new(settings.hook_rate),
             streams: Arc::new(Semaphore::new(settings.streams)),
+            keys: Keys::default(),
             doors,
         })
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value as Json_;
 use utoipa::ToSchema;
 
-use crate::auth::{Maintainer, Viewer};
+use crate::auth::{Maintainer, Onlooker};
 use crate::doors::Server;
 use crate::input::{self, Path};
 use crate::page::Part;
@@ -107,11 +107,11 @@ fn wanted(kind: &EffectKind) -> Json_ {
     responses((status = 200, description = "Effects", body = Part<EffectJson>))
 )]
 pub(crate) async fn list(
-    _viewer: Viewer,
+    Onlooker(who): Onlooker,
     State(server): State<Arc<Server>>,
     Path(run): Path<String>,
 ) -> Result<axum::Json<Part<EffectJson>>, Problem> {
-    let (run, _) = runs::find(&server, runs::known(&run)?).await?;
+    let (run, _) = runs::reach(&server, who.as_ref(), runs::known(&run)?).await?;
     let effects = server.store().effect_list(run.id).await?;
     Ok(Part::whole(effects.iter().map(EffectJson::from).collect()))
 }

@@ -11,7 +11,6 @@ mod doors;
 mod router;
 pub use doors::{ClientAddress, Doors, RenderMetrics, Settings};
 pub use router::router;
-
 mod openapi;
 pub use openapi::openapi;
 
@@ -22,9 +21,11 @@ mod page;
 mod problem;
 mod rate;
 pub mod token;
+pub use actions::{Actions, ActionsError, Trust, TrustedRole};
 pub use rate::Rate;
 
 mod accounts;
+mod actions;
 mod budgets;
 mod estimates;
 mod sign_in;
@@ -50,7 +51,6 @@ mod runs;
 mod sse;
 mod stages;
 mod state;
-
 mod git;
 mod health;
 mod hooks;

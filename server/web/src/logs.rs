@@ -9,7 +9,7 @@ use ports::store::logs::LogLine;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::auth::Viewer;
+use crate::auth::Onlooker;
 use crate::doors::Server;
 use crate::input::Path;
 use crate::page::{Listing, NoFilter, PageParams, Part};
@@ -55,13 +55,13 @@ impl From<LogLine> for LineJson {
         (Part<LineJson> = "application/json"), (String = "text/event-stream"))))
 )]
 pub(crate) async fn read(
-    _viewer: Viewer,
+    Onlooker(who): Onlooker,
     State(server): State<Arc<Server>>,
     Path(run): Path<String>,
     headers: HeaderMap,
     listing: Listing<NoFilter>,
 ) -> Result<Response, Problem> {
-    let (run, _) = runs::find(&server, runs::known(&run)?).await?;
+    let (run, _) = runs::reach(&server, who.as_ref(), runs::known(&run)?).await?;
     let after = listing.number()?;
     if wants_stream(&headers) {
         let after = last_event_id(&headers)?.unwrap_or(after);

@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 
 use crate::doors::Server;
 use crate::{
-    accounts, budgets, daemons, discussions, effects, estimates, events, health, hooks, logs, proposals,
-    repositories, revisions, runs, schemas, sign_in, spend, sse, stages, state, tokens, validate,
+    accounts, actions, budgets, daemons, discussions, effects, estimates, events, health, hooks, logs,
+    proposals, repositories, revisions, runs, schemas, sign_in, spend, sse, stages, state, tokens, validate,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -62,6 +62,7 @@ pub fn openapi() -> OpenApi {
 pub(crate) fn api() -> OpenApiRouter<Arc<Server>> {
     OpenApiRouter::new()
         .routes(routes!(sign_in::sign_in))
+        .routes(routes!(actions::sign_in))
         .routes(routes!(sign_in::me))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))

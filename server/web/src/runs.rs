@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json_};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::auth::{Runner, Viewer, actor};
+use crate::auth::{Onlooker, Runner, Starter, Viewer, actor};
 use crate::doors::Server;
 use crate::effects::EffectJson;
 use crate::input::{self, Json, Path};
@@ -194,12 +194,17 @@ pub(crate) struct NewRun {
               (status = 422, description = "The inputs do not fit", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn start(
-    Runner(principal): Runner,
+    Starter(principal): Starter,
     State(server): State<Arc<Server>>,
     headers: HeaderMap,
     Json(wanted): Json<NewRun>,
 ) -> Result<Response, Problem> {
     let address: Address = input::required("daemon", &wanted.daemon)?;
+    if principal.reach.as_ref().is_some_and(|reach| !reach.holds(&address.repository, &address.daemon)) {
+        // Said before anything is looked up: what is out of reach may be there or not.
+        let detail = format!("this token may not start `{}/{}`", address.repository, address.daemon);
+        return Err(Problem::new(StatusCode::FORBIDDEN, "out_of_reach", detail));
+    }
     let given = (address.clone(), wanted.inputs.clone());
     let started = intake::start(
         server.world(),
@@ -343,11 +348,11 @@ pub(crate) struct RunDetailJson {
               (status = 404, description = "There is none", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn get(
-    _viewer: Viewer,
+    Onlooker(who): Onlooker,
     State(server): State<Arc<Server>>,
     Path(run): Path<String>,
 ) -> Result<axum::Json<RunDetailJson>, Problem> {
-    let (run, repository) = find(&server, known(&run)?).await?;
+    let (run, repository) = reach(&server, who.as_ref(), known(&run)?).await?;
     let journal = server.store().run_journal(run.id).await?;
     let effects = server.store().effect_list(run.id).await?;
     let children = server.store().run_children(run.id).await?;
@@ -381,11 +386,12 @@ async fn shown_inputs(server: &Server, run: &Run, repository: &Repository) -> Ma
               (status = 409, description = "It had ended before", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn cancel(
-    Runner(principal): Runner,
+    Starter(principal): Starter,
     State(server): State<Arc<Server>>,
     Path(run): Path<String>,
 ) -> Result<Response, Problem> {
     let id = known(&run)?;
+    reach(&server, Some(&principal), id).await?;
     let status = match engine::intake::cancel(server.world(), id, &principal.account.name).await? {
         Cancellation::Cancelled => StatusCode::OK,
         Cancellation::Requested => StatusCode::ACCEPTED,
@@ -433,6 +439,21 @@ pub(crate) fn known(text: &str) -> Result<RunId, Problem> {
 
 fn absent(id: RunId) -> Problem {
     Problem::not_found(format!("there is no run `{id}`"))
+}
+
+/// A run that the caller may see. Of a token that is confined, these are the runs within its reach which its own
+/// account started.
+pub(crate) async fn reach(
+    server: &Server,
+    who: Option<&Principal>,
+    id: RunId,
+) -> Result<(Run, Repository), Problem> {
+    let (run, repository) = find(server, id).await?;
+    let confined = who.and_then(|who| Some((who, who.reach.as_ref()?)));
+    let within = confined.is_none_or(|(who, reach)| {
+        reach.holds(&repository.path, &run.daemon) && run.cause.actor.name == who.account.name
+    });
+    if within { Ok((run, repository)) } else { Err(absent(id)) }
 }
 
 /// A run and its repository.

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use domain::access::{Account, Role, Token};
+use domain::access::{Account, Reach, Role, Token};
 use domain::id::{AccountId, TokenId};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::accounts::AccountJson;
-use crate::auth::SignedIn;
+use crate::auth::Caller;
 use crate::doors::Server;
 use crate::input::Json;
 use crate::problem::Problem;
@@ -35,11 +35,11 @@ pub(crate) struct SignIn {
 pub(crate) struct SignedInJson {
     /// The token; it is shown this once.
     #[schema(example = "sb_…")]
-    secret: String,
+    pub(crate) secret: String,
     /// What is known of it.
-    token: TokenJson,
+    pub(crate) token: TokenJson,
     /// Whose it is.
-    account: AccountJson,
+    pub(crate) account: AccountJson,
 }
 
 /// Exchanges a one-time token for an API token.
@@ -66,7 +66,8 @@ pub(crate) async fn sign_in(
     let life = server.settings().token_life;
     // The new token is stored first: when the server stops in between, the old one is still good, and
     // the new one is known to nobody.
-    let order = Order { account: account.id, label, role: once.role, once: false, life: Some(life) };
+    let order =
+        Order { account: account.id, label, role: once.role, once: false, reach: None, life: Some(life) };
     let (secret, lasting) = create(&server, order).await?;
     if !server.store().token_consume(once.id).await? {
         server.store().token_revoke(lasting.id).await?;
@@ -91,15 +92,18 @@ pub(crate) struct MeJson {
     role: &'static str,
     /// The id of the token.
     token: String,
+    /// The daemons that the token is confined to, as globs over `owner/name/id`; null is good for all.
+    reach: Option<Vec<String>>,
 }
 
 /// Says who the caller is.
 #[utoipa::path(get, operation_id = "get_me", path = "/api/v1/me", tag = "people", responses((status = 200, description = "The caller", body = MeJson)))]
-pub(crate) async fn me(SignedIn(principal): SignedIn) -> axum::Json<MeJson> {
+pub(crate) async fn me(Caller(principal): Caller) -> axum::Json<MeJson> {
     axum::Json(MeJson {
         account: AccountJson::from(&principal.account),
         role: principal.role.as_str(),
         token: principal.token.to_string(),
+        reach: principal.reach.map(|reach| reach.globs().to_vec()),
     })
 }
 
@@ -109,6 +113,7 @@ pub(crate) struct Order {
     pub(crate) label: String,
     pub(crate) role: Role,
     pub(crate) once: bool,
+    pub(crate) reach: Option<Reach>,
     pub(crate) life: Option<Duration>,
 }
 
@@ -123,7 +128,7 @@ pub(crate) async fn create(server: &Server, order: Order) -> Result<(SecretStrin
         hash,
         role: order.role,
         once: order.once,
-        reach: None,
+        reach: order.reach,
         created_at: now,
         expires_at: order.life.map(|life| now.after(life)),
     };
@@ -139,6 +144,7 @@ pub(crate) async fn invite(server: &Server, account: &Account) -> Result<SecretS
         label: "one-time sign-in".to_owned(),
         role: account.role,
         once: true,
+        reach: None,
         life,
     };
     Ok(create(server, order).await?.0)

@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use crate::auth::Viewer;
+use crate::auth::Onlooker;
 use crate::doors::Server;
 use crate::input::Path;
 use crate::logs::LineJson;
@@ -61,11 +61,11 @@ pub(crate) struct Progress {
     responses((status = 200, description = "Events; their data is `Progress`", body = Progress, content_type = "text/event-stream"))
 )]
 pub(crate) async fn events(
-    _viewer: Viewer,
+    Onlooker(who): Onlooker,
     State(server): State<Arc<Server>>,
     Path(run): Path<String>,
 ) -> Result<Response, Problem> {
-    let (run, _) = runs::find(&server, runs::known(&run)?).await?;
+    let (run, _) = runs::reach(&server, who.as_ref(), runs::known(&run)?).await?;
     let follow = Follow { seen: None };
     Ok(respond(Reader::new(server, run.id, &[Topic::Runs, Topic::Outbox], Kind::Progress(follow))?))
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value as Json_;
 use utoipa::ToSchema;
 
-use crate::auth::Viewer;
+use crate::auth::{Onlooker, Viewer};
 use crate::diff::DiffJson;
 use crate::doors::Server;
 use crate::input::Path;
@@ -183,11 +183,11 @@ impl From<&ModelUsage> for CallJson {
     responses((status = 200, description = "The journal", body = Part<StageRecordJson>))
 )]
 pub(crate) async fn journal(
-    _viewer: Viewer,
+    Onlooker(who): Onlooker,
     State(server): State<Arc<Server>>,
     Path(run): Path<String>,
 ) -> Result<axum::Json<Part<StageRecordJson>>, Problem> {
-    let (run, _) = runs::find(&server, runs::known(&run)?).await?;
+    let (run, _) = runs::reach(&server, who.as_ref(), runs::known(&run)?).await?;
     let records = server.store().run_journal(run.id).await?;
     Ok(Part::whole(records.iter().map(StageRecordJson::whole).collect()))
 }

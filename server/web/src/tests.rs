@@ -1,5 +1,6 @@
 //! The doors, tried from outside: requests go through the whole router.
 
+mod actions;
 mod api;
 mod contract;
 mod git;

@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::auth::{self, SignedIn};
+use crate::auth::{self, Caller, SignedIn};
 use crate::doors::Server;
 use crate::input::{self, Json, Path};
 use crate::page::Part;
@@ -28,6 +28,8 @@ pub(crate) struct TokenJson {
     label: String,
     /// What it may do.
     role: &'static str,
+    /// The daemons that it is confined to, as globs over `owner/name/id`; null is good for all.
+    reach: Option<Vec<String>>,
     /// Whether it is good for signing in only.
     once: bool,
     /// Since when.
@@ -44,6 +46,7 @@ impl From<&Token> for TokenJson {
             id: token.id.to_string(),
             label: token.label.clone(),
             role: token.role.as_str(),
+            reach: token.reach.as_ref().map(|reach| reach.globs().to_vec()),
             once: token.once,
             created_at: token.created_at.to_string(),
             expires_at: token.expires_at.map(|at| at.to_string()),
@@ -101,8 +104,14 @@ pub(crate) async fn create(
         1..=3650 => Ok(Duration::from_secs(u64::from(days) * 24 * 3600)),
         _ => Err(Problem::bad_request("invalid_days", "`days` must be a number from 1 to 3650")),
     });
-    let order =
-        Order { account, label: sign_in::label(&wanted.label)?, role, once: false, life: days.transpose()? };
+    let order = Order {
+        account,
+        label: sign_in::label(&wanted.label)?,
+        role,
+        once: false,
+        reach: None,
+        life: days.transpose()?,
+    };
     let (secret, token) = sign_in::create(&server, order).await?;
     let answer = NewTokenJson { secret: secret.expose_secret().to_owned(), token: TokenJson::from(&token) };
     Ok((StatusCode::CREATED, axum::Json(answer)))
@@ -115,12 +124,15 @@ pub(crate) async fn create(
               (status = 404, description = "There is none", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn revoke(
-    SignedIn(principal): SignedIn,
+    Caller(principal): Caller,
     State(server): State<Arc<Server>>,
     Path(token): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let id: TokenId = input::known("token", &token)?;
-    let own = server.store().token_list(principal.account.id).await?.iter().any(|token| token.id == id);
+    let own = match principal.reach {
+        Some(_) => principal.token == id,
+        None => server.store().token_list(principal.account.id).await?.iter().any(|token| token.id == id),
+    };
     let may = own || principal.may(Role::Admin);
     if may && server.store().token_revoke(id).await? {
         return Ok(StatusCode::NO_CONTENT);

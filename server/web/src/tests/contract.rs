@@ -2,7 +2,8 @@
 
 use axum::body::Body;
 use axum::http::{Method, header};
-use domain::access::Role;
+use domain::access::{Reach, Role};
+use ports::store::Accounts;
 use serde_json::Value as Json;
 
 use super::house::{House, request};
@@ -134,6 +135,41 @@ async fn viewers_change_nothing() {
         assert_eq!(answer.verdict() == "403 role_missing", !run.contains(&id), "{id}");
     }
     assert_eq!(house.get("/api/v1/accounts", &runner).await.verdict(), "403 role_missing");
+}
+
+#[tokio::test]
+async fn a_confined_token_opens_few_doors() {
+    let house = House::with(|settings| settings.public_read = true);
+    let ada = house.token("ada", Role::Admin).await;
+    let account = house.store.account_find("ada").await.unwrap().unwrap();
+    let reach = Some(Reach::new(vec!["ada/book/review".to_owned()]));
+    let confined = house.token_of(&account, |token| token.reach = reach).await;
+    let open = [
+        "get_me",
+        "revoke_token",
+        "start_run",
+        "get_run",
+        "cancel_run",
+        "get_journal",
+        "read_logs",
+        "follow_run",
+        "list_effects",
+        "validate_files",
+    ];
+    for (method, path, operation) in operations() {
+        let id = operation["operationId"].as_str().unwrap();
+        let verdict = try_out(&house, method.clone(), &path, &confined).await.verdict();
+        let whole = try_out(&house, method, &path, &ada).await.verdict();
+        if open.contains(&id) || is_open(&operation) {
+            assert_eq!(verdict, whole, "{id}");
+        } else {
+            assert_eq!(verdict, "403 token_confined", "{id}");
+        }
+    }
+    let git = "/git/ada/book.git/info/refs?service=git-upload-pack";
+    let answer = house.get(git, &confined).await;
+    assert_eq!((answer.status.as_u16(), answer.text().contains("token_confined")), (403, true), "{answer:?}");
+    assert_eq!(house.post("/mcp", &confined, &serde_json::json!({})).await.verdict(), "403 token_confined");
 }
 
 #[tokio::test]

@@ -27,11 +27,12 @@ use ports::source::{
 use ports::store::Accounts;
 use ports::store::repositories::{BranchAdvance, Repositories};
 use ports::vault::Vault;
+use ports::web::{WebError, WebRequest, WebResponse};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 use testkit::{
-    FixedClock, MemoryForge, MemoryObjects, MemoryStore, MemoryVault, ScriptedModels, ScriptedSandbox,
-    ScriptedWeb, build,
+    FixedClock, Issuer, MemoryForge, MemoryObjects, MemoryStore, MemoryVault, ScriptedModels,
+    ScriptedSandbox, ScriptedWeb, build,
 };
 use tower::ServiceExt;
 
@@ -45,6 +46,8 @@ pub(super) struct House {
     pub(super) git: Arc<Echo>,
     pub(super) secrets: Arc<Safe>,
     pub(super) vault: Arc<dyn Vault>,
+    pub(super) web: Arc<ScriptedWeb>,
+    pub(super) issuer: Arc<Mutex<Option<Issuer>>>,
     pub(super) closing: tokio_util::sync::CancellationToken,
     router: Router,
 }
@@ -65,6 +68,8 @@ impl House {
         let vault: Arc<dyn Vault> = Arc::new(MemoryVault::new());
         let store = Arc::new(MemoryStore::new());
         let source = Arc::new(Books::default());
+        let issuer = Arc::new(Mutex::new(None));
+        let web = Arc::new(ScriptedWeb::new(internet(Arc::clone(&issuer))));
         let (git, secrets) = (Arc::new(Echo::default()), Arc::new(Safe::default()));
         let world = World {
             store: store.clone(),
@@ -73,7 +78,7 @@ impl House {
             models: Arc::new(ScriptedModels::saying("ok").with_names(&["small"])),
             agents: Arc::new(testkit::ScriptedAgents::named(&["codex"])),
             proxy: Arc::new(testkit::ScriptedProxy::silent()),
-            web: Arc::new(ScriptedWeb::new(|_| Err(ScriptedWeb::unreachable("nobody is there")))),
+            web: web.clone(),
             secrets: secrets.clone(),
             vault: vault.clone(),
             objects: Arc::new(MemoryObjects::new()),
@@ -96,7 +101,7 @@ impl House {
             closing: closing.clone(),
         };
         let router = crate::router::assemble(Server::new(doors));
-        Self { clock, store, source, git, secrets, vault, closing, router }
+        Self { clock, store, source, git, secrets, vault, web, issuer, closing, router }
     }
 
     /// A token of a new account.
@@ -173,6 +178,24 @@ impl House {
     pub(super) async fn post(&self, path: &str, token: &str, body: &Json) -> Answer {
         let request = request(Method::POST, path, token).header(header::CONTENT_TYPE, "application/json");
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+}
+
+/// Where the issuer of the tests is.
+pub(super) const ISSUER: &str = "https://issuer.test";
+
+/// Everybody else: nobody but the issuer, when there is one.
+fn internet(
+    issuer: Arc<Mutex<Option<Issuer>>>,
+) -> impl Fn(&WebRequest) -> Result<WebResponse, WebError> + Send + Sync + 'static {
+    move |request| {
+        let issuer = issuer.lock().unwrap();
+        let document = request.url.strip_prefix(ISSUER).zip(issuer.as_ref());
+        match document.map(|(path, issuer)| issuer.document(path)) {
+            Some(Some(json)) => Ok(ScriptedWeb::answer(200, &json.to_string())),
+            Some(None) => Ok(ScriptedWeb::answer(404, "")),
+            None => Err(ScriptedWeb::unreachable("nobody is there")),
+        }
     }
 }
 
