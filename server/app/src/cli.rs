@@ -266,6 +266,9 @@ pub struct RunArgs {
     /// Follow the run on the server until it ends (a PATH is always followed)
     #[arg(long, short)]
     pub watch: bool,
+    /// Also write what came of it to a file, as --json writes it (PATH only)
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     /// Where data is kept.
     #[command(flatten)]
     pub data: DataArgs,

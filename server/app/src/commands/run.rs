@@ -4,21 +4,22 @@
 
 use std::path::{Path, PathBuf};
 
-use domain::effect::{EffectKind, EffectStatus, IssueState};
+use domain::effect::{Effect, EffectKind, EffectStatus, IssueState};
 use domain::event::Actor;
 use domain::id::{RepositoryId, RunId, WorkerId};
 use domain::name::{Address, At, Branch, DaemonId, RepositoryPath};
 use domain::repository::{Origin, Repository};
 use domain::run::{Run, RunState, RunStatus};
+use domain::value::Value;
 use engine::reconcile::{self, Pushed};
 use engine::replay;
 use engine::work::{self, WorkOutcome};
 use engine::{Refusal, World, intake};
-use ports::source::{Moved, SnapshotSpec};
+use ports::source::{Diff, Moved, SnapshotSpec};
 use ports::store::Page;
 use ports::store::logs::LineSource;
 use ports::store::runs::RunFilter;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{RunArgs, inputs};
@@ -67,7 +68,11 @@ pub(crate) async fn run(
     };
     let started = started.map_err(|refusal| refused(&refusal))?;
     let (run, last_line) = follow(world, started.run, ui).await?;
-    let exit = report(world, &run, &last_line, ui).await?;
+    let report = Report::of(world, &run).await?;
+    if let Some(path) = &args.report {
+        report.write(path)?;
+    }
+    let exit = report.show(&last_line, ui)?;
     wired.proxy.shutdown().await;
     wired.gateway.shutdown().await;
     Ok(exit)
@@ -236,54 +241,98 @@ async fn print_log(world: &World, run: RunId, printed: &mut Printed, ui: &Ui) ->
     Ok(())
 }
 
-/// What came of it: the end, what it made, which files it would change, what it wants done.
-async fn report(world: &World, run: &Run, last_line: &str, ui: &Ui) -> Result<Exit, CommandError> {
-    let output = engine::export::output(world, run).await.map_err(|refusal| refused(&refusal))?;
-    let diff = replay::run_diff(world, run.id).await.map_err(|refusal| refused(&refusal))?;
-    let effects = world.store.effect_list(run.id).await.map_err(anyhow::Error::from)?;
-    let status = run.state.status();
-    if ui.is_json() {
-        let execution =
-            engine::export::execution(world, run.id).await.map_err(|refusal| refused(&refusal))?;
-        let wants: Vec<_> = effects.iter().map(|effect| serde_json::json!({ "kind": effect.kind.as_str(), "effect": effect.kind, "status": effect.status })).collect();
-        let files: Vec<_> = diff.files.iter().map(|change| change.path.as_str()).collect();
-        ui.document(&serde_json::json!({
-            "run": run.id, "status": status.as_str(), "message": message(run), "output": output.json,
-            "files": files, "patch": diff.patch, "effects": wants, "execution": execution,
-        }))?;
-        return Ok(exit(status));
+/// What came of a run: the end, what it made, which files it would change, what it wants done.
+#[derive(Debug)]
+struct Report {
+    run: RunId,
+    status: RunStatus,
+    message: Option<String>,
+    output: Value,
+    diff: Diff,
+    effects: Vec<Effect>,
+    execution: Json,
+}
+
+impl Report {
+    async fn of(world: &World, run: &Run) -> Result<Self, CommandError> {
+        let refused = |refusal: Refusal| refused(&refusal);
+        Ok(Self {
+            run: run.id,
+            status: run.state.status(),
+            message: message(run),
+            output: engine::export::output(world, run).await.map_err(refused)?,
+            diff: replay::run_diff(world, run.id).await.map_err(refused)?,
+            effects: world.store.effect_list(run.id).await.map_err(anyhow::Error::from)?,
+            execution: engine::export::execution(world, run.id).await.map_err(refused)?,
+        })
     }
-    ui.line("")?;
-    let message = message(run).map(|message| format!(": {message}")).unwrap_or_default();
-    ui.line(format_args!("{}{message}", ui.paint(Tone::of(status.as_str()), status)))?;
-    let text = match &output.json {
-        json @ (Json::Object(_) | Json::Array(_)) => serde_json::to_string_pretty(json).unwrap_or_default(),
-        _ => output.text(),
-    };
-    // What a program printed last is on the screen already.
-    if !text.is_empty() && output.text().lines().last() != Some(last_line) {
-        ui.line("")?;
-        ui.foreign(&format!("{text}\n"))?;
+
+    fn to_json(&self) -> Json {
+        let wants = self.effects.iter().map(
+            |effect| json!({ "kind": effect.kind.as_str(), "effect": effect.kind, "status": effect.status }),
+        );
+        let files: Vec<_> = self.diff.files.iter().map(|change| change.path.as_str()).collect();
+        json!({
+            "run": self.run, "status": self.status.as_str(), "message": self.message, "output": self.output.json,
+            "files": files, "patch": self.diff.patch, "effects": wants.collect::<Vec<_>>(),
+            "execution": self.execution,
+        })
     }
-    if !diff.files.is_empty() {
-        ui.line("")?;
-        ui.foreign(&diff.patch)?;
+
+    /// Writes it to a file, for programs.
+    fn write(&self, path: &Path) -> Result<(), CommandError> {
+        std::fs::write(path, format!("{}\n", self.to_json())).map_err(|error| {
+            let message = format!("the report cannot be written to {}", path.display());
+            CommandError::failed("report_unwritable", message).because(error)
+        })
     }
-    for effect in &effects {
-        let (tone, note) = match &effect.status {
-            EffectStatus::Staged | EffectStatus::Pending { .. } => {
-                (Tone::Odd, "would be done on a server".to_owned())
-            }
-            EffectStatus::Done { receipt } => (Tone::Dim, receipt.summary.clone()),
-            EffectStatus::Refused { reason } => (Tone::Bad, format!("refused: {reason}")),
-        };
-        ui.line("")?;
-        ui.line(format_args!("{} {}", ui.paint(Tone::Name, effect.kind.as_str()), ui.paint(tone, note)))?;
-        for line in wish(&effect.kind).lines() {
-            ui.line(format_args!("  {}", ui.foreign_line(line)))?;
+
+    /// Shows it to people, or to programs.
+    fn show(&self, last_line: &str, ui: &Ui) -> Result<Exit, CommandError> {
+        let Self { status, output, diff, .. } = self;
+        if ui.is_json() {
+            ui.document(&self.to_json())?;
+            return Ok(exit(*status));
         }
+        ui.line("")?;
+        let message = self.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+        ui.line(format_args!("{}{message}", ui.paint(Tone::of(status.as_str()), status)))?;
+        let text = match &output.json {
+            json @ (Json::Object(_) | Json::Array(_)) => {
+                serde_json::to_string_pretty(json).unwrap_or_default()
+            }
+            _ => output.text(),
+        };
+        // What a program printed last is on the screen already.
+        if !text.is_empty() && output.text().lines().last() != Some(last_line) {
+            ui.line("")?;
+            ui.foreign(&format!("{text}\n"))?;
+        }
+        if !diff.files.is_empty() {
+            ui.line("")?;
+            ui.foreign(&diff.patch)?;
+        }
+        for effect in &self.effects {
+            show_effect(effect, ui)?;
+        }
+        Ok(exit(*status))
     }
-    Ok(exit(status))
+}
+
+fn show_effect(effect: &Effect, ui: &Ui) -> Result<(), CommandError> {
+    let (tone, note) = match &effect.status {
+        EffectStatus::Staged | EffectStatus::Pending { .. } => {
+            (Tone::Odd, "would be done on a server".to_owned())
+        }
+        EffectStatus::Done { receipt } => (Tone::Dim, receipt.summary.clone()),
+        EffectStatus::Refused { reason } => (Tone::Bad, format!("refused: {reason}")),
+    };
+    ui.line("")?;
+    ui.line(format_args!("{} {}", ui.paint(Tone::Name, effect.kind.as_str()), ui.paint(tone, note)))?;
+    for line in wish(&effect.kind).lines() {
+        ui.line(format_args!("  {}", ui.foreign_line(line)))?;
+    }
+    Ok(())
 }
 
 /// What an effect would make, for the person who looks before it is made.

@@ -33,6 +33,13 @@ pub(crate) async fn run(
         )
         .help("spellbook replay RUN --from STAGE takes up a run on a server"));
     }
+    if args.report.is_some() {
+        return Err(CommandError::usage(
+            "report_remote",
+            "--report is for a daemon's directory on this machine",
+        )
+        .help("--watch --json prints what came of a run on a server"));
+    }
     let inputs = inputs::read(&args.inputs)?;
     let client = Client::connect(global)?;
     // When the answer is lost on the way, the same key finds the run that was started.
