@@ -58,7 +58,8 @@ pub struct JailSpec {
     pub stdin: Bytes,
     /// The whole environment but for `PATH`, `HOME`, `TMPDIR`, `USER`, `LANG`, which the jail sets.
     pub env: BTreeMap<String, String>,
-    /// The directory on the host that is `/work` in the jail, the only place that outlives it.
+    /// The directory on the host that is `/work` in the jail, the only place that outlives it. Jails that run at
+    /// the same time may have the same one, and are one user on the machine then.
     pub workspace: PathBuf,
     /// Where the program starts, relative to `/work`; it must exist and stay inside.
     pub directory: PathBuf,

@@ -45,7 +45,7 @@ pub(crate) struct Cell {
     log: File,
     pub policy: Arc<Prepared>,
     pub group: Group,
-    pub lodger: Lodger,
+    pub lodger: Arc<Lodger>,
     turn: Turn,
     /// It may still have an order that nobody read.
     pub spoiled: bool,
@@ -64,7 +64,7 @@ pub(crate) struct Making<'a> {
     pub nsjail: &'a CString,
     pub policy: Arc<Prepared>,
     pub group: Group,
-    pub lodger: Lodger,
+    pub lodger: Arc<Lodger>,
     /// Scratch space is a share of it.
     pub memory: u64,
     /// What is `/work`; nothing yet in a cell that is prepared ahead.
@@ -118,6 +118,11 @@ impl Cell {
         }
         self.inside = Some(process);
         Ok(())
+    }
+
+    /// Whether a jail that is not of this cell is the same user, and still there.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.lodger) > 1
     }
 
     /// Whether nsjail has ended.

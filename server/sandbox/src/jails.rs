@@ -29,6 +29,7 @@ use crate::output::Queue;
 use crate::pool::{Pool, Shape};
 use crate::runtime::{Toolchains, visible};
 use crate::supervise::{self, Job, process_bound};
+use crate::tenancy::{Tenancies, Tenant};
 use crate::user::Users;
 use crate::{plan, protections, root, workspace};
 
@@ -149,11 +150,13 @@ impl Jails {
         }
         let nsjail = CString::new(self.config.nsjail.as_os_str().as_bytes())
             .map_err(|_| SandboxError::Unavailable("the path of nsjail has a zero byte in it".to_owned()))?;
-        let name = Name::take(&self.names, &spec)?;
-        Ok((Job { spec, nsjail, toolchain, groups: self.groups.clone(), users: self.users.clone() }, name))
+        let (name, tenant) = Name::take(&self.names, &spec)?;
+        let (groups, users) = (self.groups.clone(), self.users.clone());
+        Ok((Job { spec, nsjail, toolchain, groups, users, tenant }, name))
     }
 
-    /// Hands the job to a prepared jail, else to a thread of its own.
+    /// Hands the job to a prepared jail, else to a thread of its own. A prepared one is a user already, and so
+    /// of no use where another jail's user has the workspace.
     fn begin(
         &self,
         job: Job,
@@ -164,7 +167,8 @@ impl Jails {
         let (stopped, stop) = descriptor::pipe()?;
         let (_over, over) = std::sync::mpsc::channel();
         let task = Box::new(Task { job, name, stopped, queue, done, _over });
-        if let Err(task) = self.pool.give(task) {
+        let given = if task.job.tenant.is_first() { self.pool.give(task) } else { Err(task) };
+        if let Err(task) = given {
             let thread = std::thread::Builder::new().name(format!("jail-{}", task.job.spec.name));
             thread.spawn(move || task.run())?;
         }
@@ -343,30 +347,26 @@ impl Drop for Held {
 #[derive(Debug, Default)]
 struct Taken {
     names: BTreeSet<String>,
-    workspaces: BTreeSet<PathBuf>,
+    workspaces: Tenancies,
 }
 
-/// A name and a workspace that no other jail has meanwhile: a workspace belongs to one jail's user.
+/// A name that no other jail has meanwhile.
 #[derive(Debug)]
 struct Name {
     name: String,
-    workspace: PathBuf,
     names: Arc<Mutex<Taken>>,
 }
 
 impl Name {
-    fn take(names: &Arc<Mutex<Taken>>, spec: &JailSpec) -> Result<Self, SandboxError> {
+    fn take(names: &Arc<Mutex<Taken>>, spec: &JailSpec) -> Result<(Self, Tenant), SandboxError> {
         let workspace = fs::canonicalize(&spec.workspace).unwrap_or_else(|_| spec.workspace.clone());
         let mut taken = names.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.names.contains(&spec.name) {
             return Err(SandboxError::Refused(format!("there is a jail named `{}` already", spec.name)));
         }
-        if !taken.workspaces.insert(workspace.clone()) {
-            let path = workspace.display();
-            return Err(SandboxError::Refused(format!("another jail has the workspace {path}")));
-        }
         taken.names.insert(spec.name.clone());
-        Ok(Self { name: spec.name.clone(), workspace, names: Arc::clone(names) })
+        let tenant = taken.workspaces.join(workspace);
+        Ok((Self { name: spec.name.clone(), names: Arc::clone(names) }, tenant))
     }
 }
 
@@ -374,7 +374,6 @@ impl Drop for Name {
     fn drop(&mut self) {
         let mut taken = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         taken.names.remove(&self.name);
-        taken.workspaces.remove(&self.workspace);
     }
 }
 

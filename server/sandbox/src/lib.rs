@@ -28,6 +28,7 @@ mod first;
 mod group;
 mod output;
 mod process;
+mod tenancy;
 mod tree;
 mod user;
 mod workspace;

@@ -338,6 +338,10 @@ impl Place {
                         if let Fit::No = task.run_in(&mut cell, |fit| self.over(fit)) {
                             break;
                         }
+                        if cell.is_shared() {
+                            // Its next run would be the same user as who is still there.
+                            break;
+                        }
                     }
                     Waking::Old => break,
                     Waking::Gone => return,
@@ -382,7 +386,7 @@ impl Place {
             nsjail: &shared.nsjail,
             policy: shape.toolchain.policy()?,
             group: shared.groups.create(&group(self.number), &shape.limits())?,
-            lodger,
+            lodger: Arc::new(lodger),
             memory: shape.memory,
             workspace: None,
             turn: Turn::Again,

@@ -23,6 +23,7 @@ use crate::group::{Controller, Groups};
 use crate::output::{Drain, Queue};
 use crate::plan::{self, ProcessBound};
 use crate::runtime::{ENV, Toolchain};
+use crate::tenancy::Tenant;
 use crate::user::{Lodger, Users};
 use crate::workspace::{self, Workspace};
 
@@ -39,6 +40,7 @@ pub(crate) struct Job {
     pub toolchain: Toolchain,
     pub groups: Groups,
     pub users: Users,
+    pub tenant: Tenant,
 }
 
 /// The present moment, of a clock that nobody sets.
@@ -66,15 +68,15 @@ pub(crate) fn run(job: &Job, stop: &File, queue: &Arc<Queue>) -> Result<JailRepo
     let spec = &job.spec;
     let policy = job.toolchain.policy().map_err(set_up("the policy"))?;
     let workspace = workspace::open(&spec.workspace, &spec.directory)?;
-    let lodger = job.users.take().ok_or_else(too_many)?;
-    give(&workspace, &lodger)?;
+    let stay = job.tenant.enter(|| job.users.take()).ok_or_else(too_many)?;
+    give(&workspace, &stay.owner)?;
     let group = job.groups.lend(&spec.limits).map_err(set_up("its control group"))?;
     let watch = watch(&workspace, spec)?;
     let making = Making {
         nsjail: &job.nsjail,
         policy,
         group,
-        lodger,
+        lodger: Arc::clone(&stay.owner),
         memory: spec.limits.memory,
         workspace: Some(&spec.workspace),
         turn: Turn::Once,
@@ -88,7 +90,7 @@ pub(crate) fn run(job: &Job, stop: &File, queue: &Arc<Queue>) -> Result<JailRepo
     let report = running.attend(watch, stop)?;
     let Cell { group, .. } = cell;
     job.groups.give_back(group).map_err(set_up("its end"))?;
-    take_back(&workspace)?;
+    stay.leave(|| take_back(&workspace))?;
     report.tell(job)
 }
 
@@ -107,7 +109,8 @@ pub(crate) fn run_in(
         return Err(None);
     }
     let workspace = workspace::open(&spec.workspace, &spec.directory)?;
-    give(&workspace, &cell.lodger)?;
+    let stay = job.tenant.enter_as(&cell.lodger).ok_or(None)?;
+    give(&workspace, &stay.owner)?;
     let watch = watch(&workspace, spec)?;
     cell.group.limit(&spec.limits).map_err(|_| None)?;
     let directory = workspace.descriptor().map_err(set_up("the workspace"))?;
@@ -124,7 +127,7 @@ pub(crate) fn run_in(
         // It died while it rested.
         return Err(None);
     }
-    take_back(&workspace)?;
+    stay.leave(|| take_back(&workspace))?;
     Ok(ended.tell(job)?)
 }
 

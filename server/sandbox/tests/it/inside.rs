@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
-use ports::sandbox::JailEnd;
+use ports::sandbox::{JailEnd, Sandbox};
+use tokio_util::sync::CancellationToken;
 
 use crate::jail::Place;
 
@@ -56,6 +57,28 @@ async fn the_environment_is_the_list_and_no_more() {
     let mut found: Vec<_> = found.split('\n').map(|line| line.replace('\0', "\n")).collect();
     found.sort();
     assert_eq!(found, expect);
+}
+
+/// Each waits for what the other leaves, and sees that it is the same user's.
+#[tokio::test]
+async fn two_at_once_may_have_one_workspace() {
+    let place = Place::new();
+    let meets = |mine: &str, others: &str| {
+        let script = format!(
+            "echo {mine} > {mine}; until [ -s {others} ]; do sleep 0.01; done; cp {others} {mine}-saw; [ -O {others} ]"
+        );
+        place.spec(&["bash", "-c", &script])
+    };
+    let (one, mut other) = (meets("a", "b"), meets("b", "a"));
+    other.workspace.clone_from(&one.workspace);
+    let (work, sender) = (one.workspace.clone(), tokio::sync::mpsc::channel(64).0);
+    let run = |spec| place.jails.run(spec, sender.clone(), CancellationToken::new());
+    let (one, other) = tokio::join!(run(one), run(other));
+    assert_eq!((one.unwrap().end, other.unwrap().end), (JailEnd::Exited(0), JailEnd::Exited(0)));
+    assert_eq!(fs::read(work.join("a-saw")).unwrap(), b"b\n");
+    assert_eq!(fs::read(work.join("b-saw")).unwrap(), b"a\n");
+    // Nobody is left of them, whoever the next one is.
+    place.sh("touch mine; cat mine").await.ended(&JailEnd::Exited(0));
 }
 
 #[tokio::test]

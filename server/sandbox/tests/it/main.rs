@@ -19,6 +19,7 @@
 //! | writes to what is read-only, below it, to `/proc/sys`; reads what tells of the machine | `inside::what_is_read_only_stays_so`, `inside::mounts_below_usr_are_read_only_too`, `inside::what_tells_of_the_machine_is_empty` |
 //! | floods its output, with no line ends, odd bytes, or byte by byte | `ends::a_flood_is_ended`, `ends::output_is_counted_and_its_head_kept`, `ends::a_reader_that_is_slow_or_gone_holds_nothing_up`, `output::tests` |
 //! | looks for another run, at once or before | `inside::two_at_once_share_nothing`, `prepared::nothing_of_a_run_is_in_the_next` |
+//! | shares a workspace with another, while both run | `inside::two_at_once_may_have_one_workspace`, `tenancy::tests` |
 //! | is an image | `image::hostile_archives_stay_inside`, `image::what_is_not_as_its_digest_says_is_refused` |
 //!
 //! | the machine lacks | tests |

@@ -173,17 +173,11 @@ async fn what_cannot_be_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn one_name_and_one_workspace_is_one_jail() {
+async fn one_name_is_one_jail() {
     let place = Place::new();
     let mut one = place.spec(&["sleep", "0.5"]);
     one.name = "same".into();
     let other = check(&place, |spec| spec.name = "same".into(), Kind::Refused, "a jail named `same` already");
-    let (one, ()) = tokio::join!(place.run(one), other);
-    one.ended(&JailEnd::Exited(0));
-
-    let one = place.spec(&["sleep", "0.5"]);
-    let same = one.workspace.clone();
-    let other = check(&place, |spec| spec.workspace = same, Kind::Refused, "another jail has the workspace");
     let (one, ()) = tokio::join!(place.run(one), other);
     one.ended(&JailEnd::Exited(0));
 }
