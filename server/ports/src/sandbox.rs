@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,8 +55,8 @@ pub struct JailSpec {
     pub name: String,
     /// The program and its arguments; looked up in the jail's own `PATH`.
     pub command: Vec<String>,
-    /// What the program reads on its standard input; closed after it.
-    pub stdin: Bytes,
+    /// What the program reads on its standard input.
+    pub stdin: Stdin,
     /// The whole environment but for `PATH`, `HOME`, `TMPDIR`, `USER`, `LANG`, which the jail sets.
     pub env: BTreeMap<String, String>,
     /// The directory on the host that is `/work` in the jail, the only place that outlives it. Jails that run at
@@ -69,6 +70,29 @@ pub struct JailSpec {
     pub limits: Limits,
     /// What it can reach.
     pub network: Network,
+}
+
+/// What a program reads on its standard input.
+#[derive(Debug, Clone)]
+pub enum Stdin {
+    /// These bytes, then its end.
+    Bytes(Bytes),
+    /// The reading end of a pipe: what is written into the other end, while the program runs. A program with
+    /// one is never started in a jail that was prepared, which others are to find free soon.
+    Pipe(Arc<OwnedFd>),
+}
+
+impl From<Bytes> for Stdin {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl Stdin {
+    /// Nothing.
+    pub fn nothing() -> Self {
+        Self::Bytes(Bytes::new())
+    }
 }
 
 /// What a jail can reach.

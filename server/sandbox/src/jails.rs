@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use domain::limits::Limits;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
-use ports::sandbox::{JailReport, JailSpec, OutputChunk, Protection, Sandbox, SandboxError, Swept};
+use ports::sandbox::{JailReport, JailSpec, OutputChunk, Protection, Sandbox, SandboxError, Stdin, Swept};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -167,7 +167,8 @@ impl Jails {
         let (stopped, stop) = descriptor::pipe()?;
         let (_over, over) = std::sync::mpsc::channel();
         let task = Box::new(Task { job, name, stopped, queue, done, _over });
-        let given = if task.job.tenant.is_first() { self.pool.give(task) } else { Err(task) };
+        let alone = task.job.tenant.is_first() && matches!(task.job.spec.stdin, Stdin::Bytes(_));
+        let given = if alone { self.pool.give(task) } else { Err(task) };
         if let Err(task) = given {
             let thread = std::thread::Builder::new().name(format!("jail-{}", task.job.spec.name));
             thread.spawn(move || task.run())?;

@@ -156,7 +156,7 @@ mod tests {
     use std::time::Duration;
 
     use domain::limits::Limits;
-    use ports::sandbox::{JailSpec, Network};
+    use ports::sandbox::{JailSpec, Network, Stdin};
 
     use super::check;
 
@@ -164,7 +164,7 @@ mod tests {
         JailSpec {
             name: "run-1".into(),
             command: vec!["true".into()],
-            stdin: bytes::Bytes::new(),
+            stdin: Stdin::nothing(),
             env: [("A".to_owned(), "b".to_owned())].into(),
             workspace: "/tmp".into(),
             directory: ".".into(),

@@ -6,10 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use domain::limits::Limits;
 use ports::sandbox::{
-    Door, JailEnd, JailSpec, Network, OutputChunk, Protection, ProtectionState, Sandbox, SandboxError,
+    Door, JailEnd, JailSpec, Network, OutputChunk, Protection, ProtectionState, Sandbox, SandboxError, Stdin,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -87,7 +86,7 @@ async fn look(jails: &Jails) -> Result<String, SandboxError> {
     let spec = JailSpec {
         name: format!("trial-{}", std::process::id()),
         command: ["/bin/sh", "-c", TRIAL].map(str::to_owned).to_vec(),
-        stdin: Bytes::new(),
+        stdin: Stdin::nothing(),
         env: [].into(),
         workspace,
         directory: ".".into(),

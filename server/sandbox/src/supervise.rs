@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
-use ports::sandbox::{DOOR, JailReport, JailSpec, Network, SandboxError};
+use ports::sandbox::{DOOR, JailReport, JailSpec, Network, SandboxError, Stdin};
 
 use crate::cell::{Cell, Making, SET_UP, Turn};
 use crate::descriptor;
@@ -396,9 +396,14 @@ fn write_order(job: &Job, lodger: &Lodger, queue: &Arc<Queue>) -> io::Result<(Or
     for pipe in [&stdout_in, &stderr_in] {
         descriptor::give(pipe, lodger.user(), lodger.group())?;
     }
-    let stdin = match spec.stdin.is_empty() {
-        true => File::open("/dev/null")?.into(),
-        false => descriptor::constant(c"stdin", &spec.stdin)?,
+    let stdin = match &spec.stdin {
+        Stdin::Bytes(bytes) if bytes.is_empty() => File::open("/dev/null")?.into(),
+        Stdin::Bytes(bytes) => descriptor::constant(c"stdin", bytes)?,
+        Stdin::Pipe(pipe) => {
+            let pipe = pipe.try_clone()?;
+            descriptor::give(&pipe, lodger.user(), lodger.group())?;
+            pipe
+        }
     };
     let order = Order::write(Wish {
         directory: &plan::inside(&spec.directory),

@@ -128,7 +128,7 @@ fn plan(stage: &AgentStage, program: &dyn Program, bounds: Bounds, at: &At<'_>) 
     env.extend(invocation.env);
     Ok(Plan {
         command: invocation.command,
-        stdin: invocation.stdin,
+        stdin: invocation.stdin.into(),
         env,
         directory,
         runtime: None,

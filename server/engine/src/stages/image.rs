@@ -104,7 +104,7 @@ fn path(stage: &StagePath, number: usize, picture: &Picture) -> String {
 async fn put(path: &str, picture: &Picture, desk: &Desk, at: &At<'_>) -> Result<StageUsage, Trouble> {
     let plan = Plan {
         command: ["sh", "-c", PUT, "sh", path].map(str::to_owned).to_vec(),
-        stdin: Bytes::clone(picture.bytes()),
+        stdin: Bytes::clone(picture.bytes()).into(),
         env: BTreeMap::from([("LC_ALL".to_owned(), "C.UTF-8".to_owned())]),
         directory: PathBuf::from("."),
         runtime: None,

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::path::{Component, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use domain::run::Failure;
 use domain::stage::{HostUsage, ModelUsage, StageUsage, Tokens};
 use ports::Retry;
 use ports::agents::Listener;
 use ports::proxy::Visit;
-use ports::sandbox::{DOOR, Door, JailEnd, JailReport, JailSpec, Network, OutputChunk, SandboxError, Stream};
+use ports::sandbox::{
+    DOOR, Door, JailEnd, JailReport, JailSpec, Network, OutputChunk, SandboxError, Stdin, Stream,
+};
 use ports::store::logs::LineSource;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,7 @@ const LONGEST_HEARD: usize = 8 << 20;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) command: Vec<String>,
-    pub(super) stdin: Bytes,
+    pub(super) stdin: Stdin,
     pub(super) env: BTreeMap<String, String>,
     pub(super) directory: PathBuf,
     pub(super) runtime: Option<String>,

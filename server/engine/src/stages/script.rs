@@ -47,7 +47,7 @@ pub(super) async fn execute(stage: &ScriptStage, at: &At<'_>) -> Result<Ran, Tro
     command.extend(["-c".to_owned(), stage.script.clone()]);
     let plan = Plan {
         command,
-        stdin: Bytes::from(stdin),
+        stdin: Bytes::from(stdin).into(),
         env: own_environment(stage, at)?,
         directory,
         runtime: stage.runtime.clone(),

@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use manifest::model::Tool;
 use ports::models::{Tool as Offered, ToolCall, ToolResult};
-use ports::sandbox::JailEnd;
+use ports::sandbox::{JailEnd, Stdin};
 
 use super::excerpt::{head, tail};
 use super::jail::{self, Audience, Done, Plan};
@@ -228,7 +228,7 @@ impl<'a> Tools<'a> {
     async fn run(&self, run: &Run) -> Result<Outcome, Trouble> {
         let plan = Plan {
             command: ["bash", "-c", &run.command].map(str::to_owned).to_vec(),
-            stdin: Bytes::new(),
+            stdin: Stdin::nothing(),
             env: script::environment(self.at),
             directory: self.directory.clone(),
             runtime: None,
@@ -268,7 +268,7 @@ impl<'a> Tools<'a> {
     ) -> Result<Done, Trouble> {
         let plan = Plan {
             command: command.into_iter().map(|word| word.replace('\0', "")).collect(),
-            stdin,
+            stdin: stdin.into(),
             env: [("LC_ALL".to_owned(), "C.UTF-8".to_owned())].into(),
             directory: self.directory.clone(),
             runtime: None,

@@ -16,7 +16,7 @@ use domain::stage::StageRecord;
 use git::{Config, Git};
 use ports::clock::Clock;
 use ports::models::Models;
-use ports::sandbox::{JailEnd, JailReport, JailSpec, OutputChunk, SandboxError, Stream};
+use ports::sandbox::{JailEnd, JailReport, JailSpec, OutputChunk, SandboxError, Stdin, Stream};
 use ports::secrets::{Secrets, SecretsError};
 use ports::source::{Moved, Source};
 use ports::store::{Page, Repositories, Runs, Store, Topic};
@@ -280,7 +280,7 @@ fn program(jail: &JailSpec, clock: &FixedClock) -> Result<(Vec<OutputChunk>, Jai
     // What an agent is asked to do is what it does, up to the first empty line.
     let script = match jail.command.as_slice() {
         [agent, _] if agent == "agent" => {
-            let task = String::from_utf8_lossy(&jail.stdin);
+            let task = String::from_utf8_lossy(input(jail));
             task.split("\n\n").next().unwrap_or_default().to_owned()
         }
         command => command.last().cloned().unwrap_or_default(),
@@ -321,11 +321,18 @@ fn real(jail: &JailSpec) -> (Vec<OutputChunk>, JailReport) {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).envs(&jail.env);
     let mut child = command.spawn().unwrap();
     // A program that ends without reading what it is given is none the worse for it.
-    let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), &jail.stdin);
+    let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), input(jail));
     let output = child.wait_with_output().unwrap();
     let said = [(Stream::Stdout, output.stdout), (Stream::Stderr, output.stderr)];
     let said = said.map(|(stream, bytes)| OutputChunk { stream, bytes: bytes.into() });
     (said.to_vec(), ScriptedSandbox::exited(output.status.code().unwrap()))
+}
+
+fn input(jail: &JailSpec) -> &[u8] {
+    match &jail.stdin {
+        Stdin::Bytes(bytes) => bytes,
+        Stdin::Pipe(_) => b"",
+    }
 }
 
 #[derive(Debug)]

@@ -194,7 +194,7 @@ async fn a_reader_that_is_slow_or_gone_holds_nothing_up() {
 async fn standard_input_is_given_and_then_closed() {
     let place = Place::new();
     let mut spec = place.spec(&["bash", "-c", "cat; echo \" $?\""]);
-    spec.stdin = Bytes::from("x".repeat(300_000));
+    spec.stdin = Bytes::from("x".repeat(300_000)).into();
     let ran = place.run(spec).await;
     ran.ended(&JailEnd::Exited(0));
     assert_eq!(ran.stdout.len(), 300_003);

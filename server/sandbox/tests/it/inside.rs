@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
-use ports::sandbox::{JailEnd, Sandbox};
+use ports::sandbox::{JailEnd, OutputChunk, Sandbox, Stdin};
 use tokio_util::sync::CancellationToken;
 
 use crate::jail::Place;
@@ -79,6 +79,31 @@ async fn two_at_once_may_have_one_workspace() {
     assert_eq!(fs::read(work.join("b-saw")).unwrap(), b"a\n");
     // Nobody is left of them, whoever the next one is.
     place.sh("touch mine; cat mine").await.ended(&JailEnd::Exited(0));
+}
+
+/// What is written is read as it comes, and its end is seen.
+#[tokio::test]
+async fn a_pipe_is_standard_input() {
+    use std::io::Write as _;
+    let place = Place::new();
+    let (pipe, into) = std::io::pipe().unwrap();
+    let mut spec =
+        place.spec(&["bash", "-c", "read one; echo \"$one\"; read two < /dev/stdin; echo \"$two\"; cat"]);
+    spec.stdin = Stdin::Pipe(std::sync::Arc::new(pipe.into()));
+    let (sender, mut output) = tokio::sync::mpsc::channel::<OutputChunk>(64);
+    let talk = async move {
+        let (mut into, mut heard) = (into, String::new());
+        for said in ["one", "two", "three"] {
+            writeln!(into, "{said}").unwrap();
+            while !heard.ends_with(&format!("{said}\n")) {
+                heard.push_str(std::str::from_utf8(&output.recv().await.unwrap().bytes).unwrap());
+            }
+        }
+        heard
+    };
+    let running = place.jails.run(spec, sender, CancellationToken::new());
+    let (report, heard) = tokio::join!(running, talk);
+    assert_eq!((report.unwrap().end, heard.as_str()), (JailEnd::Exited(0), "one\ntwo\nthree\n"));
 }
 
 #[tokio::test]

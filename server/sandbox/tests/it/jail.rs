@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use domain::limits::{Limits, MIB};
-use ports::sandbox::{JailEnd, JailReport, JailSpec, Network, OutputChunk, Sandbox, SandboxError, Stream};
+use ports::sandbox::{
+    JailEnd, JailReport, JailSpec, Network, OutputChunk, Sandbox, SandboxError, Stdin, Stream,
+};
 use sandbox::{Config, Jails};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
@@ -91,7 +92,7 @@ impl Place {
         JailSpec {
             name: format!("test-{}", COUNT.fetch_add(1, Ordering::Relaxed)),
             command: command.iter().map(ToString::to_string).collect(),
-            stdin: Bytes::new(),
+            stdin: Stdin::nothing(),
             env: BTreeMap::new(),
             workspace: self.workspace(),
             directory: ".".into(),

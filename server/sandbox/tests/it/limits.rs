@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use domain::limits::MIB;
-use ports::sandbox::{JailEnd, JailSpec};
+use ports::sandbox::{JailEnd, JailSpec, Stdin};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -107,7 +107,7 @@ async fn scratch_space_is_memory() {
     }
     let mut everywhere =
         place.spec(&["bash", "-c", "for d in /tmp /dev/shm $HOME; do cat /dev/zero > $d/x; done; cat"]);
-    everywhere.stdin = bytes::Bytes::new();
+    everywhere.stdin = Stdin::nothing();
     place.run(with_memory(everywhere, 64)).await.ended(&JailEnd::OutOfMemory);
     place.run(with_memory(probe::spec(&place, &["hog-memfd"]), 64)).await.ended(&JailEnd::OutOfMemory);
 }

@@ -100,7 +100,7 @@ fn spec(home: &Path) -> anyhow::Result<JailSpec> {
     Ok(JailSpec {
         name: "door".to_owned(),
         command: ["sh", "-c", "true"].map(str::to_owned).to_vec(),
-        stdin: bytes::Bytes::new(),
+        stdin: ports::sandbox::Stdin::nothing(),
         env: std::collections::BTreeMap::new(),
         workspace,
         directory: ".".into(),

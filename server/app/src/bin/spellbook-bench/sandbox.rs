@@ -190,7 +190,7 @@ fn spec(home: &Path, name: &str) -> anyhow::Result<JailSpec> {
     Ok(JailSpec {
         name: name.to_owned(),
         command: ["sh", "-c", "true"].map(str::to_owned).to_vec(),
-        stdin: bytes::Bytes::new(),
+        stdin: ports::sandbox::Stdin::nothing(),
         env: std::collections::BTreeMap::new(),
         workspace,
         directory: ".".into(),
