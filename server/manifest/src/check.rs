@@ -5,6 +5,7 @@ mod files;
 mod graph;
 mod head;
 mod hosts;
+mod mcp;
 mod names;
 mod outcomes;
 mod resources;
@@ -139,6 +140,7 @@ fn manifest(source: &DaemonSource<'_>, rules: &Rules<'_>, report: &mut Report) -
         used_secrets: BTreeSet::new(),
         state: BTreeSet::new(),
         read_state: BTreeSet::new(),
+        servers: mcp::Declared::default(),
     };
     head::daemon(&mut check, daemon)
 }
@@ -216,6 +218,8 @@ struct Check<'c> {
     state: BTreeSet<String>,
     /// Those that the stage which is looked at, or `outcomes`, read.
     read_state: BTreeSet<String>,
+    /// The MCP servers that the daemon declares.
+    servers: mcp::Declared,
 }
 
 /// Where a template or condition stands.

@@ -147,7 +147,7 @@ codes! {
         "A secret can be used only if `permissions.secrets` names it, and is used by its name.",
         "request: { url: https://example.org, headers: { Authorization: \"${secrets.TOKEN}\" } }\n";
     MISPLACED_SECRET = "SB0407", "secret outside a request",
-        "Secrets never enter a sandbox, a prompt or an outcome. Only the `request` of an `http` stage can hold `${secrets.NAME}`.",
+        "Secrets never enter a sandbox, a prompt or an outcome. Only the `request` of an `http` stage and the `headers` of an MCP server can hold `${secrets.NAME}`.",
         "- name: Deploy\n  type: script\n  script: ./deploy\n  env: { TOKEN: \"${secrets.TOKEN}\" }\n";
     UNUSED_SECRET = "SB0408", "secret not used",
         "`permissions.secrets` names a secret that nothing uses. Remove it: fewer permissions, more trust.",
@@ -273,6 +273,23 @@ codes! {
     NEWER_SERVER = "SB1006", "needs another version of the server",
         "`requires` does not hold for the server that checks the file. Ask the operator to update it, or widen the requirement.",
         "requires: \">=99\"\n";
+
+    // MCP servers.
+    BAD_SERVER_NAME = "SB1101", "not a name for an MCP server",
+        "The names of a server's tools begin with its own, which has at most 32 letters, digits, hyphens and single underscores.",
+        "mcp_servers: { \"my tickets\": { url: https://mcp.example.org/mcp } }\n";
+    SERVER_SHAPE = "SB1102", "neither a program nor an address",
+        "An MCP server is a program (`command`, with `args`, `env`, `runtime`) or an address (`url`, with `headers`).",
+        "mcp_servers: { tickets: { timeout: 30s } }\n";
+    UNKNOWN_SERVER = "SB1103", "unknown MCP server or tool",
+        "`tools` names `SERVER/TOOL` or `SERVER/*` of a server that `mcp_servers` declares, and a tool that its `allowed` selects.",
+        "- { name: Ask, agent: gpt-5, input: hello, tools: [tikets/search] }\n";
+    CLOSED_SERVER = "SB1104", "MCP server that cannot be reached",
+        "The server calls an MCP server as it calls any other host of a daemon: `permissions.network.allowed` names it.",
+        "mcp_servers: { tickets: { url: https://mcp.example.org/mcp } }\n";
+    UNUSED_SERVER = "SB1105", "MCP server not used",
+        "No stage offers the tools of this server to a model. An `agent` stage with a model offers all tools where it names none; a `prompt` stage offers those that it names; coding agents bring their own.",
+        "mcp_servers: { tickets: { command: ./tickets } }\n";
 
     // Tests.
     TEST_INPUTS = "SB1201", "inputs that the daemon does not take",

@@ -47,6 +47,8 @@ pub struct Manifest {
     pub concurrency: Option<ConcurrencySpec>,
     /// Its own names for models.
     pub models: BTreeMap<String, ModelAlias>,
+    /// Servers whose tools models may call.
+    pub mcp_servers: BTreeMap<String, McpServer>,
     /// What it does, in the order of the file.
     pub stages: Vec<Stage>,
     /// What it does when a run failed.
@@ -169,6 +171,51 @@ pub struct ModelAlias {
     pub requires: Vec<Ability>,
 }
 
+/// A server of the Model Context Protocol.
+#[derive(Debug, Clone)]
+pub struct McpServer {
+    /// How it is reached.
+    pub reach: McpReach,
+    /// Globs of the tools that may be called; empty is all of them.
+    pub allowed: Vec<String>,
+    /// How long it may take to start, and to answer a call.
+    pub timeout: Option<Duration>,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone)]
+pub enum McpReach {
+    /// It is a program, which runs in the sandbox.
+    Program(McpProgram),
+    /// It is at an address, which the server calls.
+    Address {
+        /// Where.
+        url: String,
+        /// Headers of every call, in order.
+        headers: Vec<(String, Template)>,
+    },
+}
+
+/// A server that is a program.
+#[derive(Debug, Clone)]
+pub struct McpProgram {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Variables of its own.
+    pub env: BTreeMap<String, Template>,
+    /// Which toolchain it sees.
+    pub runtime: Option<String>,
+}
+
+/// Some tools of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct McpTools {
+    /// Which server.
+    pub server: String,
+    /// Which of the tools that the server allows.
+    pub glob: String,
+}
+
 /// One step.
 #[derive(Debug, Clone)]
 pub struct Stage {
@@ -275,6 +322,8 @@ pub struct PromptStage {
     pub attachments: Vec<Template>,
     /// What the model may do in the sandbox.
     pub tools: Vec<Tool>,
+    /// What it may call of the daemon's MCP servers.
+    pub mcp: Vec<McpTools>,
     /// Turns with tools, at most those of the run's limits.
     pub turns: Option<u32>,
 }

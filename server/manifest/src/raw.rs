@@ -3,6 +3,7 @@
 //! What a value means together with others is decided in [`check`](crate::check).
 
 pub(crate) mod daemon;
+pub(crate) mod mcp;
 pub(crate) mod outcome;
 pub(crate) mod scalar;
 pub(crate) mod spellbook;

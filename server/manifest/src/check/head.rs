@@ -38,7 +38,9 @@ pub(super) fn daemon(check: &mut Check<'_>, daemon: &Daemon) -> Option<Manifest>
     let limits = check.limits(daemon.limits.get());
     let models = check.models(&daemon.models);
     let during = Visible::new(&names, Moment::During);
+    let mcp_servers = check.servers(daemon, &permissions, &names, limits.timeout);
     let body = check.body(daemon, during, &models, limits.timeout);
+    check.unused_servers(daemon);
     check.unused_secrets(daemon.permissions.get());
     let license = check.license(&daemon.license);
     let price = check.price(&daemon.price, &license, &daemon.license);
@@ -67,6 +69,7 @@ pub(super) fn daemon(check: &mut Check<'_>, daemon: &Daemon) -> Option<Manifest>
         limits,
         concurrency,
         models,
+        mcp_servers,
         stages: body.stages,
         on_failure: body.on_failure,
         outcomes: body.outcomes,

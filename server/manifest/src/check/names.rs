@@ -36,8 +36,18 @@ pub(super) enum Moment {
     Before,
     /// In a stage, or after all of them.
     During,
-    /// By the server, in the request of an `http` stage: the only place for secrets.
+    /// By the server, in the request of an `http` stage: a place for secrets.
     Request,
+    /// By the server, in the headers of its calls of an MCP server: the other place for secrets, and before
+    /// anything is made.
+    Connection,
+}
+
+impl Moment {
+    /// Whether no stage has made anything yet.
+    fn is_early(self) -> bool {
+        matches!(self, Self::Before | Self::Connection)
+    }
 }
 
 /// An output, from where the expression stands.
@@ -129,7 +139,7 @@ impl Check<'_> {
         match reference.root {
             "secrets" => self.secret_fault(reference, visible),
             "inputs" => input_fault(reference, visible, near),
-            root if visible.moment == Moment::Before && !visible.is_input(root) => early_fault(root),
+            root if visible.moment.is_early() && !visible.is_input(root) => early_fault(root),
             "stages" => stage_fault(reference, visible, near),
             "state" => self.variable_fault(reference),
             "item" if visible.items.is_empty() && !reference.guarded => {
@@ -141,9 +151,11 @@ impl Check<'_> {
     }
 
     fn secret_fault(&mut self, reference: &Reference<'_>, visible: &Visible<'_>) -> Option<Problem> {
-        if visible.moment != Moment::Request {
+        if !matches!(visible.moment, Moment::Request | Moment::Connection) {
             let problem = Problem::error(&codes::MISPLACED_SECRET, "a secret cannot stand here");
-            return Some(problem.help("only the `request` of an `http` stage can use secrets"));
+            return Some(problem.help(
+                "only the `request` of an `http` stage and the `headers` of an MCP server can use secrets",
+            ));
         }
         let Some(name) = reference.path.first() else {
             let problem = Problem::error(&codes::UNDECLARED_SECRET, "which secret is meant cannot be told");

@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::raw::daemon::Daemon;
 use crate::raw::scalar::{Any, Identifier, Line, Named, Templated, TemplatedJson, Text};
-use crate::raw::stage::{self as raw, StageType, Tool};
+use crate::raw::stage::{self as raw, StageType};
 use crate::read::{Place, Slot, Written};
 use crate::suggest::{did_you_mean, quoted};
 
@@ -299,7 +299,10 @@ impl Check<'_> {
         let (Line(agent), place) = raw.agent.found()?;
         let aliases: Vec<&str> = around.models.keys().map(String::as_str).collect();
         self.known_model(agent, &aliases, place);
-        let tools = raw.tools.get().into_iter().flatten().filter_map(Slot::get);
+        let (tools, mcp) = self.tools(&raw.tools);
+        if kind == StageType::Agent && !raw.tools.is_written() && !self.is_coding_agent(agent) {
+            self.all_servers_used();
+        }
         Some(PromptStage {
             agent: agent.clone(),
             prompt,
@@ -310,7 +313,8 @@ impl Check<'_> {
             temperature: self.within_floats(&raw.temperature, 0.0, 2.0),
             session: template(&raw.session),
             attachments: attachments.iter().filter_map(template).collect(),
-            tools: tools.map(|tool: &Tool| tool.kind()).collect(),
+            tools,
+            mcp,
             turns: self.within(&raw.turns, 1..=10_000),
         })
     }
@@ -372,7 +376,7 @@ impl Check<'_> {
         Some(ScriptStage { script, shell, runtime, working_directory, env, input: None, schema })
     }
 
-    fn runtime(&mut self, name: &str, place: Place) -> String {
+    pub(super) fn runtime(&mut self, name: &str, place: Place) -> String {
         let runtimes = self.rules.runtimes;
         if !runtimes.is_empty() && !runtimes.contains(&name) {
             let message = format!("this server has no runtime {}", quoted(name));
@@ -384,7 +388,11 @@ impl Check<'_> {
         name.to_owned()
     }
 
-    fn env(&mut self, slot: &Slot<Named<Templated>>, visible: &Visible<'_>) -> BTreeMap<String, Template> {
+    pub(super) fn env(
+        &mut self,
+        slot: &Slot<Named<Templated>>,
+        visible: &Visible<'_>,
+    ) -> BTreeMap<String, Template> {
         let mut env = BTreeMap::new();
         for (name, key, value) in slot.get().map_or(&[][..], |named| &named.0) {
             if domain::name::SecretName::parse(name.as_str()).is_err() {

@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use crate::codes;
 use crate::diagnostic::Problem;
+use crate::raw::mcp::McpServer;
 use crate::raw::outcome::Outcome;
 use crate::raw::scalar::{
     Any, Identifier, Line, Money, Named, Processors, Secret, Size, Templated, Text, Time,
@@ -76,6 +77,9 @@ object! {
         /// Names of its own for models, with fallbacks and a way to choose between them.
         #[schemars(example = json!({ "strong": { "route": "cheapest", "targets": ["claude-opus", "gpt-5"] } }))]
         models: Named<ModelAlias>,
+        /// Servers of the Model Context Protocol, whose tools models may call: at most 16.
+        #[schemars(example = json!({ "tickets": { "url": "https://mcp.example.org/mcp", "allowed": ["search_*"] } }))]
+        mcp_servers: Named<McpServer>,
         /// What it does: at least one stage, at most 200.
         #[schemars(example = json!([{ "name": "Greet", "type": "script", "script": "echo hello" }]))]
         stages: Vec<Slot<Stage>>,

@@ -1,11 +1,11 @@
 //! `stages:`: what a daemon does.
 
-use crate::model;
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::json;
 
+use crate::raw::mcp::Tool;
 use crate::raw::scalar::{
     Any, Condition, Identifier, Line, Named, OneOrMany, Templated, TemplatedJson, Text, Time,
 };
@@ -81,9 +81,10 @@ object! {
         /// Files of the workspace that go with the question.
         #[schemars(example = json!(["screenshots/before.png"]))]
         attachments: OneOrMany<Templated>,
-        /// What the model may do in the sandbox while it answers. An `agent` stage with a model has all of
-        /// them where nothing is said; a coding agent brings its own.
-        #[schemars(example = json!(["read", "search"]))]
+        /// What the model may call while it answers: our tools, which work in the sandbox, and `SERVER/TOOL` or
+        /// `SERVER/*` of `mcp_servers`. An `agent` stage with a model has all of them where nothing is said; a
+        /// coding agent brings its own.
+        #[schemars(example = json!(["read", "search", "tickets/*"]))]
         tools: Vec<Slot<Tool>>,
         /// Turns of a model with tools, within the run's limit.
         #[schemars(example = 20)]
@@ -156,24 +157,6 @@ words! {
         Daemon = "daemon",
         Foreach = "foreach",
         Parallel = "parallel",
-    }
-}
-
-words! {
-    /// What a model may do in the sandbox.
-    enum Tool {
-        Read = "read",
-        Write = "write",
-        Edit = "edit",
-        List = "list",
-        Search = "search",
-        Run = "run",
-    }
-}
-
-impl Tool {
-    pub(crate) fn kind(self) -> model::Tool {
-        model::Tool::ALL[self as usize]
     }
 }
 
