@@ -13,6 +13,7 @@ pub mod smart_http;
 pub mod source;
 
 pub mod agents;
+pub mod mcp;
 pub mod models;
 pub mod picture;
 pub mod proxy;

@@ -27,6 +27,8 @@ mod memory_vault;
 pub use memory_vault::MemoryVault;
 
 mod scripted;
-pub use scripted::{ScriptedAgents, ScriptedModels, ScriptedProxy, ScriptedSandbox, ScriptedWeb};
+pub use scripted::{
+    ScriptedAgents, ScriptedMcp, ScriptedModels, ScriptedProxy, ScriptedSandbox, ScriptedWeb,
+};
 
 pub mod conformance;

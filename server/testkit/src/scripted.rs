@@ -1,12 +1,14 @@
 //! Fakes that answer by a script: a function from what is asked to what comes of it.
 
 mod agents;
+mod mcp;
 mod models;
 mod proxy;
 mod sandbox;
 mod web;
 
 pub use agents::ScriptedAgents;
+pub use mcp::ScriptedMcp;
 pub use models::ScriptedModels;
 pub use proxy::ScriptedProxy;
 pub use sandbox::ScriptedSandbox;
