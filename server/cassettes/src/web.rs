@@ -1,6 +1,6 @@
 //! Other people's servers from a tape.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -18,6 +18,8 @@ const HIDDEN: &str = "(hidden)";
 /// Words in the names of headers whose values are hidden, whatever they are.
 const PRIVATE: [&str; 8] =
     ["auth", "cookie", "token", "secret", "key", "password", "signature", "credential"];
+/// The header in which an MCP server names a session.
+const SESSION: &str = "mcp-session-id";
 /// Failures of a request; the code is one of these words again when it is replayed.
 const CODES: [&str; 6] =
     ["host_not_allowed", "address_refused", "timed_out", "unreachable", "too_large", "invalid_url"];
@@ -27,12 +29,15 @@ const CODES: [&str; 6] =
 pub struct TapedWeb {
     tape: Arc<Tape>,
     real: Arc<dyn Web>,
+    /// Sessions as their servers call them. Whoever knows a name could speak in its session, and it is another
+    /// one in each recording: a tape has their numbers.
+    sessions: Mutex<Vec<String>>,
 }
 
 impl TapedWeb {
     /// With this behind it, which a replay never uses.
     pub fn new(tape: Arc<Tape>, real: Arc<dyn Web>) -> Self {
-        Self { tape, real }
+        Self { tape, real, sessions: Mutex::default() }
     }
 
     fn sent(&self, request: &WebRequest) -> Sent {
@@ -51,6 +56,29 @@ impl TapedWeb {
         }
     }
 
+    /// The number that stands for a session.
+    fn numbered(&self, session: &str) -> String {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = sessions.iter().position(|known| known == session).unwrap_or_else(|| {
+            sessions.push(session.to_owned());
+            sessions.len() - 1
+        });
+        format!("session-{}", at + 1)
+    }
+
+    /// The request as the server of its session knows it.
+    fn in_session(&self, mut request: WebRequest) -> WebRequest {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, value) in request.headers.iter_mut().filter(|(name, _)| is_session(name)) {
+            let number = value.strip_prefix("session-").and_then(|number| number.parse::<usize>().ok());
+            let real = number.and_then(|number| sessions.get(number.checked_sub(1)?));
+            if let Some(real) = real {
+                real.clone_into(value);
+            }
+        }
+        request
+    }
+
     fn body(&self, bytes: &Bytes, is_json: bool) -> Option<Body> {
         let scrub = &self.tape.scrub;
         if bytes.is_empty() {
@@ -62,6 +90,10 @@ impl TapedWeb {
         let json = is_json.then(|| serde_json::from_str::<Json>(text).ok()).flatten();
         Some(json.map_or_else(|| Body::Text(scrub.text(text)), |json| Body::Json(scrub.json(json))))
     }
+}
+
+fn is_session(name: &str) -> bool {
+    name.eq_ignore_ascii_case(SESSION)
 }
 
 fn is_json(name: &str, value: &str) -> bool {
@@ -82,14 +114,16 @@ impl Web for TapedWeb {
             let message = "this request has no recording; `spellbook test --record` sends it".to_owned();
             return Err(WebError { code: "not_recorded", message, retry: Retry::Never });
         }
-        let answer = self.real.send(request).await;
+        let answer = self.real.send(self.in_session(request)).await;
         let reply = match &answer {
             Ok(response) => {
                 let kind = response.headers.iter().find(|(name, _)| name == "content-type");
                 let is_json = kind.is_some_and(|(name, value)| is_json(name, value));
+                let session = response.headers.iter().find(|(name, _)| is_session(name));
                 Reply::Answer(Returned {
                     status: response.status,
                     content_type: kind.map(|(_, value)| value.clone()),
+                    session: session.map(|(_, value)| self.numbered(value)),
                     body: self.body(&response.body, is_json),
                 })
             }
@@ -119,7 +153,8 @@ fn replayed(reply: Reply<Returned>) -> Result<WebResponse, WebError> {
         Some(Body::Text(text)) => Bytes::from(text),
         Some(Body::Base64(text)) => Bytes::from(STANDARD.decode(text).unwrap_or_default()),
     };
-    let headers = returned.content_type.into_iter().map(|value| ("content-type".to_owned(), value)).collect();
+    let headers = [("content-type", returned.content_type), (SESSION, returned.session)];
+    let headers = headers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     Ok(WebResponse { status: returned.status, headers, body })
 }
 
