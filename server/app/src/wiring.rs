@@ -163,6 +163,7 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
         models: Arc::clone(&gateway) as Arc<dyn ports::models::Models>,
         agents: Arc::new(agents),
         proxy: Arc::clone(&proxy) as Arc<dyn ports::proxy::Proxy>,
+        mcp: Arc::new(mcp::Client),
         web: egress,
         secrets,
         vault: Arc::new(vault(config, &data)?),

@@ -14,6 +14,7 @@ mod jail;
 mod prompt;
 mod rules;
 mod script;
+mod servers;
 mod tools;
 mod trial;
 mod worker;
@@ -128,7 +129,9 @@ impl From<Trouble> for Made {
 pub(crate) async fn run(at: &At<'_>) -> Ended {
     match &at.stage.kind {
         StageKind::Script(stage) => script::run(stage, at).await.into(),
-        StageKind::Prompt(stage) if !stage.tools.is_empty() => worker::ask(stage, at).await.into(),
+        StageKind::Prompt(stage) if !(stage.tools.is_empty() && stage.mcp.is_empty()) => {
+            worker::ask(stage, at).await.into()
+        }
         StageKind::Prompt(stage) => prompt::run(stage, at).await.into(),
         StageKind::Hybrid(stage) => hybrid::run(stage, at).await.into(),
         StageKind::Http(stage) => http::run(stage, at).await.into(),

@@ -12,6 +12,7 @@ mod groups;
 mod images;
 mod money;
 mod rehearsals;
+mod servers;
 mod side_by_side;
 mod state;
 mod worker;

@@ -14,6 +14,7 @@ use manifest::Manifest;
 use ports::agents::Agents;
 use ports::clock::Clock;
 use ports::forge::{Forge, Host};
+use ports::mcp::Mcp;
 use ports::models::Models;
 use ports::objects::Objects;
 use ports::proxy::Proxy;
@@ -37,6 +38,8 @@ pub struct World {
     pub models: Arc<dyn Models>,
     /// Coding agents.
     pub agents: Arc<dyn Agents>,
+    /// What speaks to servers with tools.
+    pub mcp: Arc<dyn Mcp>,
     /// What stands behind the doors of jails.
     pub proxy: Arc<dyn Proxy>,
     /// Other people's servers.

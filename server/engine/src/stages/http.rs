@@ -46,7 +46,7 @@ pub(super) async fn run(stage: &HttpStage, at: &At<'_>) -> Made {
 }
 
 /// The secrets that the daemon declares, as far as they exist.
-async fn secrets(at: &At<'_>) -> Result<BTreeMap<String, SecretString>, Trouble> {
+pub(super) async fn secrets(at: &At<'_>) -> Result<BTreeMap<String, SecretString>, Trouble> {
     let mut known = BTreeMap::new();
     for name in &at.run.manifest.permissions.secrets {
         let secret = at.run.world.secrets.secret(at.run.run.repository, name).await;
@@ -147,7 +147,7 @@ fn redacted_json(json: Json, secrets: &BTreeMap<String, SecretString>) -> Json {
 }
 
 /// A text in which no secret stands, should a server have sent one back.
-fn redacted(text: &str, secrets: &BTreeMap<String, SecretString>) -> String {
+pub(super) fn redacted(text: &str, secrets: &BTreeMap<String, SecretString>) -> String {
     let long =
         secrets.values().map(ExposeSecret::expose_secret).filter(|secret| secret.len() >= SHORTEST_SECRET);
     long.fold(text.to_owned(), |text, secret| text.replace(secret, "***"))

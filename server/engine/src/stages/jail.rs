@@ -14,6 +14,7 @@ use ports::sandbox::{
     DOOR, Door, JailEnd, JailReport, JailSpec, Network, OutputChunk, SandboxError, Stdin, Stream,
 };
 use ports::store::logs::LineSource;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -44,14 +45,31 @@ pub(super) struct Plan {
 }
 
 /// Who hears what a program writes.
-#[derive(Debug)]
 pub(super) enum Audience {
     /// People, in the log.
     Log,
     /// This one its standard output, and people the rest.
     Listener(Box<dyn Listener>),
+    /// Whoever reads at the other end its standard output, and people the rest.
+    Pipe {
+        /// Where it is written; closed when there is no more.
+        into: Box<dyn AsyncWrite + Send + Unpin>,
+        /// Said when it wrote as much as is passed on, so that nobody waits for the rest of a sentence.
+        full: CancellationToken,
+    },
     /// Nobody but who runs it.
     Nobody,
+}
+
+impl std::fmt::Debug for Audience {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Log => "Log",
+            Self::Listener(_) => "Listener",
+            Self::Pipe { .. } => "Pipe",
+            Self::Nobody => "Nobody",
+        })
+    }
 }
 
 /// How a program ended.
@@ -285,36 +303,58 @@ async fn hear(at: &At<'_>, mut audience: Audience, mut chunks: mpsc::Receiver<Ou
     if matches!(audience, Audience::Listener(_)) {
         stdout.lines = Lines::up_to(LONGEST_HEARD);
     }
-    let mut log = |stream: Stream, line: String| match (stream, &mut audience) {
-        (_, Audience::Nobody) => {}
-        (Stream::Stderr, _) => at.run.log.line(at.path, LineSource::Stderr, line),
-        (Stream::Stdout, Audience::Log) => at.run.log.line(at.path, LineSource::Stdout, line),
-        (Stream::Stdout, Audience::Listener(listener)) => {
-            for told in listener.line(&line) {
-                at.run.log.line(at.path, LineSource::Model, told);
+    let most = at.run.manifest.limits.output;
+    let mut count = 0;
+    while let Some(OutputChunk { stream, bytes }) = chunks.recv().await {
+        count += bytes.len() as u64;
+        if let Audience::Pipe { into, full } = &mut audience {
+            if stream == Stream::Stdout {
+                // A reader that is gone wants no more of it.
+                let _ = into.write_all(&bytes).await;
+            }
+            if count >= most {
+                full.cancel();
+            }
+            if stream == Stream::Stdout {
+                continue;
             }
         }
-    };
-    while let Some(OutputChunk { stream, bytes }) = chunks.recv().await {
         let captured = match stream {
             Stream::Stdout => &mut stdout,
             Stream::Stderr => &mut stderr,
         };
         captured.keep(&bytes);
         for line in captured.lines.push(&bytes) {
-            log(stream, line);
+            audience.hears(stream, line, at);
         }
     }
     for (captured, stream) in [(&mut stdout, Stream::Stdout), (&mut stderr, Stream::Stderr)] {
         if let Some(line) = std::mem::take(&mut captured.lines).finish() {
-            log(stream, line);
+            audience.hears(stream, line, at);
         }
     }
     let listener = match audience {
         Audience::Listener(listener) => Some(listener),
-        Audience::Log | Audience::Nobody => None,
+        Audience::Log | Audience::Nobody | Audience::Pipe { .. } => None,
     };
     Heard { stdout: stdout.head, stderr: stderr.head, listener }
+}
+
+impl Audience {
+    fn hears(&mut self, stream: Stream, line: String, at: &At<'_>) {
+        match (stream, self) {
+            (_, Self::Nobody) => {}
+            (Stream::Stderr, _) => at.run.log.line(at.path, LineSource::Stderr, line),
+            (Stream::Stdout, Self::Log | Self::Pipe { .. }) => {
+                at.run.log.line(at.path, LineSource::Stdout, line);
+            }
+            (Stream::Stdout, Self::Listener(listener)) => {
+                for told in listener.line(&line) {
+                    at.run.log.line(at.path, LineSource::Model, told);
+                }
+            }
+        }
+    }
 }
 
 #[derive(Debug, Default)]

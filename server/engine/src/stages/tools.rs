@@ -21,6 +21,7 @@ use ports::sandbox::{JailEnd, Stdin};
 use super::excerpt::{head, tail};
 use super::jail::{self, Audience, Done, Plan};
 use super::script;
+use super::servers::Servers;
 use super::{At, Trouble};
 use crate::workspace::Desk;
 use call::{Call, Edit, Read, Run, Search, Write};
@@ -41,6 +42,7 @@ pub(super) struct Tools<'a> {
     desk: &'a Desk,
     directory: PathBuf,
     allowed: Vec<Tool>,
+    servers: Servers,
     used: Mutex<StageUsage>,
 }
 
@@ -48,12 +50,29 @@ pub(super) struct Tools<'a> {
 type Outcome = Result<String, String>;
 
 impl<'a> Tools<'a> {
-    pub(super) fn new(at: &'a At<'a>, desk: &'a Desk, directory: PathBuf, allowed: &[Tool]) -> Self {
-        Self { at, desk, directory, allowed: allowed.to_vec(), used: Mutex::default() }
+    pub(super) fn new(
+        at: &'a At<'a>,
+        (desk, directory): (&'a Desk, PathBuf),
+        allowed: &[Tool],
+        servers: Servers,
+    ) -> Self {
+        Self { at, desk, directory, allowed: allowed.to_vec(), servers, used: Mutex::default() }
     }
 
-    /// The tools as a model is told of them.
-    pub(super) fn offered(allowed: &[Tool]) -> Vec<Offered> {
+    /// The servers, of which leave is to be taken, and what the calls have used.
+    pub(super) fn end(self) -> (Servers, StageUsage) {
+        (self.servers, self.used.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// All tools as a model is told of them.
+    pub(super) fn all(&self) -> Vec<Offered> {
+        let mut all = Self::offered(&self.allowed);
+        all.extend(self.servers.offered());
+        all
+    }
+
+    /// Our own tools as a model is told of them.
+    fn offered(allowed: &[Tool]) -> Vec<Offered> {
         #[derive(serde::Deserialize)]
         struct Entry {
             name: String,
@@ -68,18 +87,13 @@ impl<'a> Tools<'a> {
             .collect()
     }
 
-    /// What the calls have used so far.
-    pub(super) fn used(&self) -> StageUsage {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Does the calls of one answer. Neighbours that change nothing are done at the same time, the others
     /// one after the other, as the model wrote them.
     ///
     /// # Errors
     /// When there is no jail to be had; what goes wrong in one is a result.
     pub(super) async fn call(&self, wanted: &[ToolCall]) -> Result<Vec<ToolResult>, Trouble> {
-        let calls: Vec<_> = wanted.iter().map(|wanted| Call::read(wanted, &self.allowed)).collect();
+        let calls: Vec<_> = wanted.iter().map(|wanted| self.meant(wanted)).collect();
         let mut results = Vec::with_capacity(calls.len());
         for neighbours in calls.chunk_by(|one, next| is_quiet(one) && is_quiet(next)) {
             let calls: Vec<BoxFuture<'_, _>> = neighbours.iter().map(|call| self.one(call).boxed()).collect();
@@ -89,6 +103,13 @@ impl<'a> Tools<'a> {
             }
         }
         Ok(results)
+    }
+
+    fn meant(&self, wanted: &ToolCall) -> Result<Call, String> {
+        match self.servers.find(wanted) {
+            Some(foreign) => foreign.map(Call::Foreign),
+            None => Call::read(wanted, &self.allowed, &self.servers.names()),
+        }
     }
 
     async fn one(&self, call: &Result<Call, String>) -> Result<ToolResult, Trouble> {
@@ -116,6 +137,7 @@ impl<'a> Tools<'a> {
             Call::List(list) => self.list(&list.path, list.depth).await,
             Call::Search(search) => self.search(search).await,
             Call::Run(run) => self.run(run).await,
+            Call::Foreign(foreign) => self.servers.call(foreign, self.at).await,
         }
     }
 

@@ -13,12 +13,16 @@ use serde_json::Value as Json;
 
 use super::ask::{Asked, aloud, choice};
 use super::jail;
+use super::servers::{self, All, Wanted};
 use super::tools::Tools;
 use super::{At, Made, Trouble, prompt};
 use crate::session::{Said, Session, With};
 use crate::workspace::{Desk, Work};
 
 const WORKER: &str = include_str!("roles/worker.md");
+
+/// What is said besides where tools are offered that are not ours.
+const FOREIGN: &str = include_str!("roles/foreign.md");
 
 /// With so few turns left the model is told at each.
 const LAST_TURNS: u32 = 3;
@@ -34,19 +38,29 @@ pub(super) async fn run(stage: &AgentStage, at: &At<'_>) -> Made {
         Ok(Some((text, _))) => jail::inside(&text).map_err(Trouble::from),
         Err(error) => Err(error.into()),
     };
-    let tools = if stage.task.tools.is_empty() { &Tool::ALL[..] } else { &stage.task.tools };
+    let (tools, wanted) = if stage.task.tools.is_empty() && stage.task.mcp.is_empty() {
+        (&Tool::ALL[..], servers::wanted(&[], All::Yes, at))
+    } else {
+        (&stage.task.tools[..], servers::wanted(&stage.task.mcp, All::No, at))
+    };
     match directory {
-        Ok(directory) => work(&stage.task, tools, directory, at).await,
+        Ok(directory) => work(&stage.task, (tools, wanted), directory, at).await,
         Err(trouble) => trouble.into(),
     }
 }
 
 /// Asks a question that a model may use tools for.
 pub(super) async fn ask(stage: &PromptStage, at: &At<'_>) -> Made {
-    work(stage, &stage.tools, PathBuf::from("."), at).await
+    let wanted = servers::wanted(&stage.mcp, All::No, at);
+    work(stage, (&stage.tools, wanted), PathBuf::from("."), at).await
 }
 
-async fn work(stage: &PromptStage, allowed: &[Tool], directory: PathBuf, at: &At<'_>) -> Made {
+async fn work<'a>(
+    stage: &PromptStage,
+    (allowed, wanted): (&[Tool], Wanted<'a>),
+    directory: PathBuf,
+    at: &At<'a>,
+) -> Made {
     let asked = match prompt::asked(stage, at).await {
         Ok(asked) => asked,
         Err(trouble) => return trouble.into(),
@@ -59,14 +73,18 @@ async fn work(stage: &PromptStage, allowed: &[Tool], directory: PathBuf, at: &At
         Ok(desk) => desk,
         Err(failure) => return Made::failed(failure),
     };
-    let (said, usage) = {
-        let tools = Tools::new(at, &desk, directory, allowed);
-        let mut talk = Talk::begin(stage, asked, Tools::offered(allowed), (session, at));
+    let mut usage = StageUsage::default();
+    let (said, used) = servers::with(wanted, (&desk, &directory), at, async |servers| {
+        let tools = Tools::new(at, (&desk, directory.clone()), allowed, servers);
+        let mut talk = Talk::begin(stage, asked, tools.all(), (session, at));
         let said = talk.until_done(&tools, at).await;
-        let mut usage = tools.used();
+        let (servers, used) = tools.end();
+        usage.add(used);
         usage.add(talk.usage);
-        (said, usage)
-    };
+        (said, servers)
+    })
+    .await;
+    usage.add(used);
     made(said, usage, desk, at).await
 }
 
@@ -122,10 +140,12 @@ impl Talk {
         tools: Vec<ports::models::Tool>,
         (session, at): (Session, &At<'_>),
     ) -> Self {
-        let system = match &asked.system {
-            Some(own) => format!("{WORKER}\n{own}"),
-            None => WORKER.to_owned(),
-        };
+        let foreign = tools.iter().any(|tool| tool.name.contains("__"));
+        let mut system = WORKER.to_owned();
+        for more in [foreign.then_some(FOREIGN), asked.system.as_deref()].into_iter().flatten() {
+            system.push('\n');
+            system.push_str(more);
+        }
         let mut messages = session.before(With::Tools);
         messages.push(asked.message());
         let question = Question {

@@ -23,7 +23,7 @@ use ports::store::{Page, Repositories, Runs, Store, Topic};
 use secrecy::SecretString;
 use serde_json::Value as Json;
 use testkit::{
-    FixedClock, MemoryForge, MemoryObjects, MemoryStore, MemoryVault, ScriptedAgents, ScriptedModels,
+    FixedClock, MemoryForge, MemoryObjects, MemoryStore, MemoryVault, ScriptedAgents, ScriptedMcp, ScriptedModels,
     ScriptedProxy, ScriptedSandbox, ScriptedWeb, build,
 };
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,7 @@ pub(super) struct House {
     pub(super) sandbox: Arc<ScriptedSandbox>,
     pub(super) proxy: Arc<ScriptedProxy>,
     pub(super) forge: Arc<MemoryForge>,
+    pub(super) mcp: Arc<ScriptedMcp>,
     pub(super) repository: Repository,
     worker: WorkerId,
     directory: tempfile::TempDir,
@@ -57,16 +58,27 @@ impl House {
 
     /// The same, with other models.
     pub(super) async fn asking(daemons: &[(&str, &str)], models: Arc<dyn Models>) -> Self {
-        Self::with(daemons, models, ScriptedProxy::silent()).await
+        Self::with(daemons, models, ScriptedProxy::silent(), nobody()).await
     }
 
     /// The same, with this behind the doors of jails.
     pub(super) async fn visiting(daemons: &[(&str, &str)], proxy: ScriptedProxy) -> Self {
-        Self::with(daemons, Arc::new(ScriptedModels::saying("ok").with_names(&["small"])), proxy).await
+        let models = ScriptedModels::saying("ok").with_names(&["small"]);
+        Self::with(daemons, Arc::new(models), proxy, nobody()).await
     }
 
-    async fn with(daemons: &[(&str, &str)], models: Arc<dyn Models>, proxy: ScriptedProxy) -> Self {
-        let (proxy, forge) = (Arc::new(proxy), Arc::new(MemoryForge::default()));
+    /// The same, with models that work with servers that have tools.
+    pub(super) async fn meeting(daemons: &[(&str, &str)], models: Arc<dyn Models>, mcp: ScriptedMcp) -> Self {
+        Self::with(daemons, models, ScriptedProxy::silent(), mcp).await
+    }
+
+    async fn with(
+        daemons: &[(&str, &str)],
+        models: Arc<dyn Models>,
+        proxy: ScriptedProxy,
+        mcp: ScriptedMcp,
+    ) -> Self {
+        let (proxy, mcp, forge) = (Arc::new(proxy), Arc::new(mcp), Arc::new(MemoryForge::default()));
         let directory = tempfile::tempdir().unwrap();
         let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(FixedClock::new()));
         let source = Arc::new(Git::open(Config::new(directory.path().join("git"))).unwrap());
@@ -82,6 +94,7 @@ impl House {
             models,
             agents: Arc::new(ScriptedAgents::named(&["codex", "broken"])),
             proxy: proxy.clone(),
+            mcp: mcp.clone(),
             web: Arc::new(ScriptedWeb::new(|_| Err(ScriptedWeb::unreachable("nobody is there")))),
             secrets: Arc::new(NoSecrets),
             vault: Arc::new(MemoryVault::new()),
@@ -97,7 +110,7 @@ impl House {
         let worker = WorkerId::new(clock.unique());
         let world = Arc::new(world);
         let house =
-            Self { world, store, clock, source, sandbox, proxy, forge, repository, worker, directory };
+            Self { world, store, clock, source, sandbox, proxy, mcp, forge, repository, worker, directory };
         let files: Vec<(String, String)> = daemons
             .iter()
             .map(|(id, body)| (format!("daemons/{id}/daemon.yaml"), format!("daemon:\n  name: {id}\n{body}")))
@@ -229,6 +242,11 @@ impl House {
             said.expect("the store says something in time");
         }
     }
+}
+
+/// No server with tools.
+fn nobody() -> ScriptedMcp {
+    ScriptedMcp::failing("mcp_gone", "nobody is there")
 }
 
 /// A run that has ended.

@@ -78,6 +78,7 @@ impl House {
             models: Arc::new(ScriptedModels::saying("ok").with_names(&["small"])),
             agents: Arc::new(testkit::ScriptedAgents::named(&["codex"])),
             proxy: Arc::new(testkit::ScriptedProxy::silent()),
+            mcp: Arc::new(testkit::ScriptedMcp::failing("mcp_gone", "nobody is there")),
             web: web.clone(),
             secrets: secrets.clone(),
             vault: vault.clone(),

@@ -70,6 +70,7 @@ impl Surroundings {
             models: Arc::new(TapedModels::new(Arc::clone(tape), models)) as Arc<dyn Models>,
             agents: Arc::new(TapedAgents::new(Arc::clone(tape), agents)) as Arc<dyn Agents>,
             proxy: Arc::new(TapedProxy::new(Arc::clone(tape), proxy, runtime)) as Arc<dyn Proxy>,
+            mcp: Arc::clone(&real.mcp),
             web: Arc::new(TapedWeb::new(Arc::clone(tape), web)) as Arc<dyn Web>,
             secrets: Arc::new(TestSecrets(secrets)),
             vault: Arc::clone(&real.vault),

@@ -7,8 +7,10 @@ use ports::models::ToolCall;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::stages::servers::Foreign;
+
 /// What a model wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Call {
     Read(Read),
     Write(Write),
@@ -16,6 +18,7 @@ pub(super) enum Call {
     List(List),
     Search(Search),
     Run(Run),
+    Foreign(Foreign),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -88,13 +91,14 @@ fn seconds() -> u64 {
 }
 
 impl Call {
-    /// What is meant by a call, where the stage allows these tools.
+    /// What is meant by a call, where the stage allows these tools; besides, there are others.
     ///
     /// # Errors
     /// With what is wrong, in words for the model.
-    pub(super) fn read(call: &ToolCall, allowed: &[Tool]) -> Result<Self, String> {
+    pub(super) fn read(call: &ToolCall, allowed: &[Tool], others: &[&str]) -> Result<Self, String> {
         let Some(tool) = allowed.iter().find(|tool| tool.as_str() == call.name) else {
-            let known: Vec<&str> = allowed.iter().map(|tool| tool.as_str()).collect();
+            let known: Vec<&str> =
+                allowed.iter().map(|tool| tool.as_str()).chain(others.iter().copied()).collect();
             return Err(format!("there is no tool `{}`; there are {}", call.name, known.join(", ")));
         };
         let arguments = call.arguments.as_str();
@@ -155,6 +159,7 @@ impl fmt::Display for Call {
                 write!(f, "search {} for {}", line(path), line(pattern))
             }
             Self::Run(Run { command, .. }) => write!(f, "run {}", line(command)),
+            Self::Foreign(foreign) => f.write_str(&line(&foreign.to_string())),
         }
     }
 }
@@ -175,7 +180,7 @@ mod tests {
 
     fn read(name: &str, arguments: &str) -> Result<Call, String> {
         let call = ToolCall { name: name.to_owned(), arguments: arguments.to_owned(), opaque: None };
-        Call::read(&call, &[Tool::Read, Tool::List, Tool::Edit, Tool::Run])
+        Call::read(&call, &[Tool::Read, Tool::List, Tool::Edit, Tool::Run], &["a__b"])
     }
 
     #[track_caller]
@@ -190,7 +195,7 @@ mod tests {
         check("read", r#"{"path":"a.rs","first":7,"why":"curious"}"#, "read a.rs from line 7");
         check("list", "{}", "list .");
         check("run", r#"{"command":"cargo\n  test \u001b[31m"}"#, "run cargo test [31m");
-        check("write", "{}", "there is no tool `write`; there are read, list, edit, run");
+        check("write", "{}", "there is no tool `write`; there are read, list, edit, run, a__b");
         check(
             "read",
             "{",
