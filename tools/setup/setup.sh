@@ -110,6 +110,14 @@ setup_agents() {
     "$target/debug/spellbook" agents install $missing >/dev/null || die "the coding agents are not all there"
 }
 
+# A server with tools by others, for the tests of servers of the Model Context Protocol; beside the coding agents,
+# where jails pass through.
+setup_mcp() {
+    [ -n "${SPELLBOOK_MCP:-}" ] || SPELLBOOK_MCP=$(dirname "$SPELLBOOK_AGENTS")/mcp
+    export SPELLBOOK_MCP
+    cmp -s "$LOCKS/mcp/package-lock.json" "$SPELLBOOK_MCP/package-lock.json" || locked_step install_mcp
+}
+
 TESTED_AGENTS='claude-code codex gemini-cli opencode'
 MISSING_AGENTS='
 const states = JSON.parse(require("fs").readFileSync(0, "utf8"));
@@ -306,6 +314,22 @@ install_litellm() {
     make_venv litellm
     find "$work/venv/bin" -type f -exec sed -i "1s|$work/venv|$TOOLS/bench/litellm|" {} +
     place litellm "$work/venv" bench/litellm
+}
+
+# The lock file is what says that it is complete: it comes with the directory, which comes whole.
+install_mcp() {
+    ! cmp -s "$LOCKS/mcp/package-lock.json" "$SPELLBOOK_MCP/package-lock.json" || return 0
+    say "installing a server of the Model Context Protocol (for tests, 32 MB)"
+    mkdir -p "$(dirname "$SPELLBOOK_MCP")"
+    new=$(mktemp -d "$SPELLBOOK_MCP.XXXXXX")
+    cp "$LOCKS/mcp/package.json" "$LOCKS/mcp/package-lock.json" "$new"
+    npm ci --prefix "$new" --ignore-scripts --no-audit --no-fund --silent >&2 || {
+        rm -rf "$new"
+        die "npm could not install the server of the Model Context Protocol"
+    }
+    chmod -R a+rX "$new"
+    rm -rf "$SPELLBOOK_MCP"
+    mv "$new" "$SPELLBOOK_MCP"
 }
 
 # pinned PIN: the name and version of the first package in PIN.txt.

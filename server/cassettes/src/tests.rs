@@ -14,7 +14,7 @@ use ports::Retry;
 use ports::agents::{Agents, Job};
 use ports::models::{Answer, Choice, Drawing, Drawn, Message, ModelError, Models, Question};
 use ports::proxy::{Guest, Proxy};
-use ports::web::{Web, WebRequest};
+use ports::web::{Web, WebRequest, WebResponse};
 use secrecy::ExposeSecret;
 use serde_json::{Value as Json, json};
 use testkit::{ScriptedAgents, ScriptedModels, ScriptedProxy, ScriptedWeb};
@@ -282,6 +282,36 @@ async fn a_server_answers_again_and_no_secret_is_kept() {
         "{:?}",
         replay.misses()
     );
+}
+
+/// The server is spoken to in the session that it began; the tape knows a number.
+#[tokio::test]
+async fn a_session_has_a_number_on_the_tape() {
+    let in_session = |session: &str| WebRequest {
+        headers: vec![("Mcp-Session-Id".to_owned(), session.to_owned())],
+        ..request(SECRET)
+    };
+    let recording = tape(empty(), Mode::Record, SECRET);
+    let real = Arc::new(ScriptedWeb::new(|_| {
+        let headers = vec![("mcp-session-id".to_owned(), "9f1c-of-the-server".to_owned())];
+        Ok(WebResponse { headers, ..ScriptedWeb::answer(200, "hello") })
+    }));
+    let web = TapedWeb::new(Arc::clone(&recording), real.clone());
+    let session =
+        |response: WebResponse| response.headers.into_iter().find(|(name, _)| name == "mcp-session-id");
+    let numbered = Some(("mcp-session-id".to_owned(), "session-1".to_owned()));
+    assert_eq!(session(web.send(request(SECRET)).await.unwrap()), numbered);
+    web.send(in_session("session-1")).await.unwrap();
+    web.send(in_session("session-2")).await.unwrap();
+    let said: Vec<String> = real.requests()[1..].iter().map(|request| request.headers[0].1.clone()).collect();
+    assert_eq!(said, ["9f1c-of-the-server", "session-2"]);
+    let cassette = written(&recording);
+    assert!(!cassette.to_string().contains("9f1c"), "{cassette:#}");
+
+    let silent = Arc::new(ScriptedWeb::new(|request| panic!("{request:?} was sent")));
+    let web = TapedWeb::new(tape(cassette, Mode::Replay, SECRET), silent);
+    assert_eq!(session(web.send(request(SECRET)).await.unwrap()), numbered);
+    assert_eq!(web.send(in_session("session-1")).await.unwrap().status, 200);
 }
 
 fn guest(name: &str) -> Guest {

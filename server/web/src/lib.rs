@@ -45,16 +45,16 @@ mod validate;
 mod discussions;
 mod effects;
 mod events;
+mod git;
+mod health;
+mod hooks;
 mod logs;
+mod mcp;
 mod proposals;
 mod runs;
 mod sse;
 mod stages;
 mod state;
-mod git;
-mod health;
-mod hooks;
-mod mcp;
 
 #[cfg(test)]
 mod tests;

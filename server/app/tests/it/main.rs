@@ -17,6 +17,7 @@ mod jail_agents;
 mod jail_cassettes;
 mod jail_hostile;
 mod jail_kill;
+mod jail_mcp;
 mod jail_network;
 mod jail_push;
 mod jail_registries;

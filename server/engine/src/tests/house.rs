@@ -23,8 +23,8 @@ use ports::store::{Page, Repositories, Runs, Store, Topic};
 use secrecy::SecretString;
 use serde_json::Value as Json;
 use testkit::{
-    FixedClock, MemoryForge, MemoryObjects, MemoryStore, MemoryVault, ScriptedAgents, ScriptedMcp, ScriptedModels,
-    ScriptedProxy, ScriptedSandbox, ScriptedWeb, build,
+    FixedClock, MemoryForge, MemoryObjects, MemoryStore, MemoryVault, ScriptedAgents, ScriptedMcp,
+    ScriptedModels, ScriptedProxy, ScriptedSandbox, ScriptedWeb, build,
 };
 use tokio_util::sync::CancellationToken;
 
