@@ -129,8 +129,9 @@ def dialect_of(provider, own, name, model):
     return next((dialect for part, dialect in OTHERWISE.get(provider, []) if part in name), own)
 
 
-def rows(source):
-    yield LOCAL
+def rows(source, date):
+    """Every row has the day on which it changed; where nobody says so, the day on which it was read."""
+    yield {**LOCAL, "date": date}
     for provider, names, own in PROVIDERS:
         found = next((source[name] for name in names if name in source), None)
         if found is None:
@@ -147,8 +148,7 @@ def rows(source):
                 row["prices"] = cost
             row["capabilities"] = capabilities(model)
             row["source"] = "models.dev"
-            if model.get("last_updated"):
-                row["date"] = model["last_updated"]
+            row["date"] = model.get("last_updated") or date
             yield row
 
 
@@ -156,7 +156,7 @@ def main():
     if len(sys.argv) != 3:
         sys.exit("usage: tools/catalog.py MODELS.json DATE > server/gateway/data/catalog.json")
     with open(sys.argv[1], encoding="utf-8") as file:
-        models = list(rows(json.load(file)))
+        models = list(rows(json.load(file), sys.argv[2]))
     known = {f"{model['provider']}/{model['id']}" for model in models}
     if missing := sorted(target for target in ALIASES.values() if target not in known):
         sys.exit(f"catalog.py: aliases without a model: {', '.join(missing)}")

@@ -1,6 +1,7 @@
 //! Everything that can be said on the command line.
 
 pub mod inputs;
+pub mod models;
 pub mod money;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use secrecy::SecretString;
 use crate::exit::Exit;
 use crate::hook::Hook;
 use inputs::Input;
+use models::ModelsArgs;
 use money::{BudgetsArgs, EstimateArgs, SpendArgs};
 
 const STYLES: Styles = Styles::styled()
@@ -63,7 +65,7 @@ pub struct Global {
     /// The server to ask, as http:// or https:// address; without it, the one of the last `login`
     #[arg(long, global = true, value_name = "URL", env = "SPELLBOOK_SERVER", hide_env_values = true)]
     pub server: Option<String>,
-    /// The configuration of serve, work, run, test, doctor and migrate
+    /// The configuration of serve, work, run, test, doctor, migrate, agents and models
     #[arg(long, global = true, value_name = "FILE", env = "SPELLBOOK_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 }
@@ -168,6 +170,11 @@ pub enum Command {
         after_help = "Examples:\n  spellbook agents list\n  spellbook agents install codex claude-code"
     )]
     Agents(AgentsArgs),
+    /// Say which models are known here and what they cost, without a server
+    #[command(
+        after_help = "Examples:\n  spellbook models list --capability tools,vision claude\n  spellbook models explain claude-opus\n  spellbook models update --from catalogue.json --check"
+    )]
+    Models(ModelsArgs),
     /// Print the completions of a shell
     #[command(
         after_help = "Example:\n  spellbook completions bash > ~/.local/share/bash-completion/completions/spellbook"

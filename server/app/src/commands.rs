@@ -15,6 +15,7 @@ mod list;
 mod login;
 mod logs;
 mod migrate;
+mod models;
 mod new;
 mod replay;
 mod run;
@@ -75,6 +76,7 @@ async fn dispatch(cli: Cli, ui: &Ui) -> Result<Exit, CommandError> {
         Command::Doctor(args) => doctor::run(&args, &configuration(global)?, ui).await,
         Command::Migrate(args) => migrate::run(&args, &configuration(global)?, ui).await,
         Command::Agents(args) => agents::run(&args, &configuration(global)?, ui).await,
+        Command::Models(args) => models::run(&args, &configuration(global)?, ui).await,
         Command::Completions(args) => completions::run(&args),
         Command::GitHook(args) => git_hook::run(&args).await,
     }

@@ -89,6 +89,7 @@ impl Server {
         let program = std::env::current_exe().context("this program's own path is not known")?;
         let backend = GitBackend { backend: git.http(), hooks: socket.environment(&program) };
         tasks.spawn(upkeep::maintain(Arc::clone(&world), git.clone(), stop.clone()));
+        tasks.spawn(upkeep::look_for_catalogue(Arc::clone(&gateway), stop.clone()));
         tasks.spawn(upkeep::forget(Arc::clone(&world), stop.clone()));
         tasks.spawn(socket.serve(Arc::clone(&world), git, tasks.clone(), stop.clone()));
         tasks.spawn(upkeep::close_calls(Arc::clone(&world), stop.clone()));
@@ -127,6 +128,7 @@ impl Server {
 pub async fn work(config: &Config, data: &std::path::Path, until: CancellationToken) -> anyhow::Result<()> {
     let Wired { world, gateway, proxy, place, .. } = wiring::wire(config, data, SecretSource::Files).await?;
     let tasks = TaskTracker::new();
+    tasks.spawn(upkeep::look_for_catalogue(Arc::clone(&gateway), until.clone()));
     take_over(&world, place.worker).await;
     loops::work(place.worker, slots(config), Running { world: &world, tasks: &tasks, stop: &until });
     until.cancelled().await;

@@ -7,6 +7,7 @@ use domain::repository::Repository;
 use domain::time::Timestamp;
 use engine::World;
 use engine::reconcile::Pushed;
+use gateway::Gateway;
 use git::Git;
 use ports::store::Page;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,8 @@ const RECONCILE: Duration = Duration::from_secs(60);
 const CLOSE: Duration = Duration::from_secs(60);
 /// How often small pieces of repositories are put together, where there are many.
 const MAINTAIN: Duration = Duration::from_secs(600);
+/// How often a newer catalogue of models is looked for.
+const LOOK: Duration = Duration::from_secs(5);
 /// How often conversations are forgotten that nobody has used for long.
 const FORGET: Duration = Duration::from_secs(3600);
 
@@ -59,6 +62,14 @@ pub(crate) async fn maintain(world: Arc<World>, git: Git, stop: CancellationToke
             }
         }
         rest(MAINTAIN, &stop).await;
+    }
+}
+
+/// Takes a catalogue of models that `spellbook models update` wrote, without a restart.
+pub(crate) async fn look_for_catalogue(gateway: Arc<Gateway>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        rest(LOOK, &stop).await;
+        gateway.look_for_update();
     }
 }
 

@@ -120,6 +120,19 @@ pub fn data_directory(argument: Option<&Path>, config: &Config) -> PathBuf {
     argument.map(Path::to_owned).or_else(|| config.data.clone()).unwrap_or_else(default)
 }
 
+/// The file of the data directory with a catalogue of models that is laid over the one that ships.
+pub const CATALOGUE: &str = "catalogue.json";
+
+/// The models of a server, to be looked at and not asked: a key that cannot be read is one that is missing.
+///
+/// # Errors
+/// When the configuration makes no sense.
+pub fn models(config: &Config, data: &Path) -> anyhow::Result<Gateway> {
+    let tools = Tools::from_environment(tools::variable);
+    let keys = |source: &gateway::KeySource| Ok(key(source).unwrap_or_default());
+    gateway(config, Place { data, tools: &tools }, Arc::new(SystemClock), &keys)
+}
+
 /// Makes everything, on a data directory that is made when it is not there.
 ///
 /// # Errors
@@ -136,7 +149,7 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
     let place = JailPlace::claim(&data, &*clock)?;
     let git = Git::open(git_config(&data, &tools)?)?;
     let source = Arc::new(git.clone());
-    let gateway = Arc::new(gateway(config, &tools, Arc::clone(&clock))?);
+    let gateway = Arc::new(gateway(config, Place { data: &data, tools: &tools }, Arc::clone(&clock), &key)?);
     let secrets: Arc<dyn Secrets> = match secrets {
         SecretSource::Files => {
             Arc::new(FileSecrets { directory: data.join("secrets"), store: Arc::clone(&store) })
@@ -230,15 +243,28 @@ fn jails(config: &Config, place: &JailPlace, agents: &Path, tools: &Tools) -> an
     Ok(Jails::open(jails)?)
 }
 
-fn gateway(config: &Config, tools: &Tools, clock: Arc<dyn Clock>) -> anyhow::Result<Gateway> {
+/// Where things of a gateway are.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    data: &'a Path,
+    tools: &'a Tools,
+}
+
+fn gateway(
+    config: &Config,
+    Place { data, tools }: Place<'_>,
+    clock: Arc<dyn Clock>,
+    keys: gateway::KeyLookup<'_>,
+) -> anyhow::Result<Gateway> {
     let mut models = config.models.clone();
     models.local.python = models.local.python.or_else(|| tools.model_python().map(Path::to_owned));
     models.local.gguf = models.local.gguf.or_else(|| tools.model_weights().map(Path::to_owned));
     let surroundings = Surroundings {
         clock,
         check: gateway::SchemaCheck::new(manifest::schema::validate),
-        keys: &key,
+        keys,
         tools: tools.directory.clone(),
+        catalogue: Some(data.join(CATALOGUE)),
     };
     Ok(Gateway::build(models, surroundings)?)
 }

@@ -1,6 +1,11 @@
-//! Which models there are: `data/catalog.json`, made by `tools/catalog.py`.
+//! Which models there are: `data/catalog.json`, made by `tools/catalog.py`, and a newer file of the same
+//! form that the operator may lay over it.
 
-use std::collections::HashMap;
+mod shelf;
+pub(crate) mod update;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use domain::route::Ability;
@@ -8,6 +13,9 @@ use serde::Deserialize;
 
 use crate::config::Dialect;
 use crate::price::Prices;
+use crate::provider::LOCAL;
+
+pub(crate) use shelf::Shelf;
 
 const DATA: &str = include_str!("../data/catalog.json");
 
@@ -16,10 +24,52 @@ const DATA: &str = include_str!("../data/catalog.json");
 pub(crate) struct Catalogue {
     /// When the data was read from its source.
     pub(crate) date: String,
-    aliases: HashMap<String, String>,
-    models: Vec<Arc<Facts>>,
+    /// The same of the file that is laid over, if there is one.
+    pub(crate) updated: Option<String>,
+    pub(crate) aliases: BTreeMap<String, Alias>,
+    pub(crate) models: Vec<Arc<Facts>>,
     by_key: HashMap<String, usize>,
     by_id: HashMap<String, usize>,
+}
+
+/// Another name for a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Alias {
+    /// `provider/id`.
+    pub(crate) target: String,
+    pub(crate) origin: Origin,
+}
+
+/// Where something that is known of a model comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Origin {
+    /// The program itself.
+    #[default]
+    Shipped,
+    /// The file that `spellbook models update` wrote.
+    Updated,
+    /// The operator's configuration.
+    Configured,
+    /// Nobody: it is in no catalogue.
+    Unlisted,
+}
+
+impl Origin {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shipped => "shipped",
+            Self::Updated => "updated",
+            Self::Configured => "configuration",
+            Self::Unlisted => "unlisted",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What is known of one model. What is not known is empty.
@@ -47,9 +97,9 @@ pub(crate) struct Facts {
     /// What it can and what it refuses.
     #[serde(default)]
     pub(crate) capabilities: Vec<Capability>,
-    /// Whether it is in a catalogue at all: of others nothing is known but what the operator says.
-    #[serde(skip, default = "listed")]
-    pub(crate) is_listed: bool,
+    /// Who says that there is such a model.
+    #[serde(skip)]
+    pub(crate) origin: Origin,
     /// Who says so.
     pub(crate) source: String,
     /// When they last changed it.
@@ -57,14 +107,10 @@ pub(crate) struct Facts {
     pub(crate) date: Option<String>,
 }
 
-fn listed() -> bool {
-    true
-}
-
 /// What a model can, and what it refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Capability {
+pub enum Capability {
     /// It calls tools.
     Tools,
     /// It answers in JSON of a schema.
@@ -81,6 +127,32 @@ pub(crate) enum Capability {
     NoForcedTool,
 }
 
+impl Capability {
+    /// All of them: first what a model can.
+    pub const ALL: [Self; 7] = [
+        Self::Tools,
+        Self::Json,
+        Self::Vision,
+        Self::ImageOut,
+        Self::Reasoning,
+        Self::NoTemperature,
+        Self::NoForcedTool,
+    ];
+
+    /// The word in the catalogue.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Json => "json",
+            Self::Vision => "vision",
+            Self::ImageOut => "image_out",
+            Self::Reasoning => "reasoning",
+            Self::NoTemperature => "no_temperature",
+            Self::NoForcedTool => "no_forced_tool",
+        }
+    }
+}
+
 impl Facts {
     /// A model that the catalogue does not list.
     pub(crate) fn unlisted(provider: &str, id: &str, dialect: Dialect) -> Self {
@@ -93,10 +165,20 @@ impl Facts {
             prices: None,
             quality: None,
             capabilities: Vec::new(),
-            is_listed: false,
+            origin: Origin::Unlisted,
             source: "unlisted".to_owned(),
             date: None,
         }
+    }
+
+    /// Whether it is in a catalogue at all: of others nothing is known but what the operator says.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.origin != Origin::Unlisted
+    }
+
+    /// `provider/id`.
+    pub(crate) fn key(&self) -> String {
+        format!("{}/{}", self.provider, self.id)
     }
 
     pub(crate) fn has(&self, capability: Capability) -> bool {
@@ -112,40 +194,85 @@ impl Facts {
             Capability::ImageOut => Some(Ability::ImageOut),
             Capability::Reasoning | Capability::NoTemperature | Capability::NoForcedTool => None,
         };
-        self.is_listed.then(|| self.capabilities.iter().filter_map(can).collect())
+        self.is_listed().then(|| self.capabilities.iter().filter_map(can).collect())
     }
 
     /// Whether it may be sent a schema. One that is not listed may: most servers take it.
     pub(crate) fn takes_schema(&self) -> bool {
-        self.has(Capability::Json) || !self.is_listed
+        self.has(Capability::Json) || !self.is_listed()
     }
 }
 
-#[derive(Deserialize)]
+/// A catalogue as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+pub(crate) struct File {
     date: String,
-    aliases: HashMap<String, String>,
-    models: Vec<Arc<Facts>>,
+    aliases: BTreeMap<String, String>,
+    models: Vec<Facts>,
+}
+
+impl File {
+    fn shipped() -> Self {
+        serde_json::from_str(DATA).expect("because a test reads the same file")
+    }
+
+    /// When it was made.
+    pub(crate) fn date(&self) -> &str {
+        &self.date
+    }
+
+    /// Its models, as `provider/id`.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = String> {
+        self.models.iter().filter(|row| row.provider != LOCAL).map(Facts::key)
+    }
 }
 
 impl Catalogue {
-    /// The catalogue that ships with the program.
-    pub(crate) fn shipped() -> Self {
-        let file: File = serde_json::from_str(DATA).expect("because a test reads the same file");
-        let mut by_key = HashMap::with_capacity(file.models.len());
-        let mut by_id = HashMap::with_capacity(file.models.len());
-        for (index, model) in file.models.iter().enumerate() {
-            by_key.insert(format!("{}/{}", model.provider, model.id), index);
+    /// The catalogue that ships with the program, with another laid over it: of each model the newer row
+    /// counts, and of two rows of one day that of the newer file. What only one has is there too.
+    pub(crate) fn with(update: Option<&File>) -> Self {
+        let File { date, aliases, mut models } = File::shipped();
+        let shipped =
+            aliases.into_iter().map(|(name, target)| (name, Alias { target, origin: Origin::Shipped }));
+        let mut aliases: BTreeMap<String, Alias> = shipped.collect();
+        let keys = models.iter().enumerate().map(|(index, model)| (model.key(), index));
+        let mut by_key: HashMap<String, usize> = keys.collect();
+        if let Some(update) = update {
+            let is_newer = update.date >= date;
+            // The model of this machine is the program's own; nobody else knows better what it is.
+            for row in update.models.iter().filter(|row| row.provider != LOCAL) {
+                let row = Facts { origin: Origin::Updated, ..row.clone() };
+                match by_key.get(&row.key()).map(|index| &mut models[*index]) {
+                    Some(known) if (&row.date, is_newer) >= (&known.date, true) => *known = row,
+                    Some(_) => {}
+                    None => {
+                        by_key.insert(row.key(), models.len());
+                        models.push(row);
+                    }
+                }
+            }
+            for (name, target) in update.aliases.iter().filter(|(name, _)| *name != LOCAL) {
+                let alias = Alias { target: target.clone(), origin: Origin::Updated };
+                let is_known = aliases.get(name).is_some_and(|known| !is_newer || known.target == *target);
+                if !is_known {
+                    aliases.insert(name.clone(), alias);
+                }
+            }
+        }
+        let models: Vec<Arc<Facts>> = models.into_iter().map(Arc::new).collect();
+        let mut by_id = HashMap::with_capacity(models.len());
+        for (index, model) in models.iter().enumerate() {
             // The file names makers before resellers: the first has the bare name.
             by_id.entry(model.id.clone()).or_insert(index);
         }
-        Self { date: file.date, aliases: file.aliases, models: file.models, by_key, by_id }
+        let updated = update.map(|update| update.date.clone());
+        Self { date, updated, aliases, models, by_key, by_id }
     }
 
     /// The model of a name: an alias, `provider/id`, or an id alone.
     pub(crate) fn find(&self, name: &str) -> Option<&Arc<Facts>> {
-        let name = self.aliases.get(name).map_or(name, String::as_str);
+        let name = self.aliases.get(name).map_or(name, |alias| alias.target.as_str());
         let index = self.by_key.get(name).or_else(|| self.by_id.get(name))?;
         self.models.get(*index)
     }
@@ -162,7 +289,7 @@ mod tests {
 
     #[track_caller]
     fn check(name: &str, expect: Option<&str>) {
-        let catalogue = Catalogue::shipped();
+        let catalogue = Catalogue::with(None);
         let found = catalogue.find(name).map(|facts| format!("{}/{}", facts.provider, facts.id));
         assert_eq!(found.as_deref(), expect, "{name}");
     }
@@ -186,7 +313,7 @@ mod tests {
 
     #[test]
     fn every_alias_has_a_model_and_every_model_a_provider() {
-        let catalogue = Catalogue::shipped();
+        let catalogue = Catalogue::with(None);
         for alias in catalogue.aliases.keys() {
             assert!(catalogue.find(alias).is_some(), "{alias}");
         }
@@ -203,7 +330,7 @@ mod tests {
 
     #[test]
     fn prices_are_as_the_makers_publish_them() {
-        let catalogue = Catalogue::shipped();
+        let catalogue = Catalogue::with(None);
         let prices = catalogue.find("openai/gpt-5").unwrap().prices.clone().unwrap();
         assert_eq!(prices.input.to_string(), "$1.25");
         assert_eq!(prices.cache_read.unwrap().to_string(), "$0.125");

@@ -18,6 +18,8 @@ pub struct Config {
     pub providers: BTreeMap<String, ProviderConfig>,
     /// Names of the operator's own for models; they win over the catalogue's.
     pub names: BTreeMap<String, ModelConfig>,
+    /// Where `spellbook models update` gets a newer catalogue from, when it is not told: a file or an address.
+    pub catalogue: Option<String>,
     /// Regions in which providers may run, for daemons that ask for `requires: [region]`.
     pub regions: Vec<String>,
     /// How often and how soon a failed call is made again.

@@ -51,11 +51,11 @@ impl Spoken {
             true => &[Self::Images, Self::Gemini, Self::Chat][..],
             false => &[Self::Chat, Self::Messages, Self::Responses, Self::Gemini],
         };
-        if !prompt.draws && facts.is_listed && facts.dialect == Dialect::OpenaiImages {
+        if !prompt.draws && facts.is_listed() && facts.dialect == Dialect::OpenaiImages {
             return None;
         }
         let usual = [Dialect::OpenaiChat, Dialect::AnthropicMessages].contains(&facts.dialect);
-        let said = (facts.is_listed && !usual).then_some(facts.dialect);
+        let said = (facts.is_listed() && !usual).then_some(facts.dialect);
         let wanted = [said, Some(provider.dialect)].into_iter().flatten();
         let mut wanted = wanted.filter(|dialect| provider.speaks(*dialect));
         let first = wanted.find_map(|dialect| all.iter().find(|spoken| spoken.dialect() == dialect));

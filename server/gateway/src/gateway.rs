@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ask::{Asker, Course, Given, NoAnswer};
 use crate::call::Tools;
-use crate::catalogue::{Catalogue, Facts};
+use crate::catalogue::{Catalogue, Facts, Shelf};
 use crate::class::Class;
 use crate::client;
 use crate::config::{Config, ModelConfig};
@@ -31,7 +31,7 @@ use crate::structured::SchemaCheck;
 #[derive(Debug)]
 pub struct Gateway {
     providers: BTreeMap<String, Arc<Provider>>,
-    catalogue: Catalogue,
+    shelf: Shelf,
     names: BTreeMap<String, ModelConfig>,
     pub(crate) local: Arc<Local>,
     asker: Asker,
@@ -47,6 +47,8 @@ pub struct Surroundings<'a> {
     pub keys: KeyLookup<'a>,
     /// Where `./x setup` put the model of this machine.
     pub tools: PathBuf,
+    /// A catalogue of models that is laid over the one that ships, when it is there.
+    pub catalogue: Option<PathBuf>,
 }
 
 impl fmt::Debug for Surroundings<'_> {
@@ -77,23 +79,6 @@ pub enum BuildError {
     /// The HTTP client cannot be made.
     #[error("the HTTP client for models cannot be made")]
     Client(#[source] reqwest::Error),
-}
-
-/// What is known of a model, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelInfo {
-    /// Whose it is.
-    pub provider: String,
-    /// Its name there.
-    pub id: String,
-    /// Tokens of question and answer together.
-    pub context: Option<u64>,
-    /// What it costs; `None` is not known.
-    pub prices: Option<Prices>,
-    /// Who says so: `models.dev`, or `unlisted`.
-    pub source: String,
-    /// When they last changed it.
-    pub date: Option<String>,
 }
 
 /// A model at a provider, found for a name.
@@ -168,7 +153,7 @@ impl Gateway {
         providers.insert(LOCAL.to_owned(), Arc::new(here));
         let gateway = Self {
             providers,
-            catalogue: Catalogue::shipped(),
+            shelf: Shelf::open(surroundings.catalogue, Arc::clone(&surroundings.clock)),
             names: config.names,
             local,
             asker: Asker {
@@ -183,12 +168,11 @@ impl Gateway {
             if name.is_empty() {
                 return Err(BuildError::Name { name: name.clone(), why: "it is empty".to_owned() });
             }
-            if gateway.listed(&model.target).is_none() {
+            if !gateway.is_known_to(&gateway.catalogue(), &model.target) {
                 let why = format!("its target: {}", gateway.unknown(&model.target));
                 return Err(BuildError::Name { name: name.clone(), why });
             }
         }
-        tracing::debug!(catalogue.date = %gateway.catalogue.date, "model catalogue of {}", gateway.catalogue.date);
         Ok(gateway)
     }
 
@@ -204,18 +188,29 @@ impl Gateway {
         self.resolve(name).is_some_and(|target| target.prices().is_some())
     }
 
-    /// What is known of the model of a name.
-    pub fn model(&self, name: &str) -> Option<ModelInfo> {
-        let target = self.resolve(name)?;
-        let (prices, facts) = (target.prices(), &target.facts);
-        Some(ModelInfo {
-            provider: target.provider.name.clone(),
-            id: facts.id.clone(),
-            context: facts.context,
-            prices,
-            source: facts.source.clone(),
-            date: facts.date.clone(),
-        })
+    /// Looks whether the catalogue that is laid over the one that ships changed. Cheap when it did not.
+    pub fn look_for_update(&self) {
+        self.shelf.look();
+    }
+
+    /// The catalogue in force.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        self.shelf.now()
+    }
+
+    /// The operator's names.
+    pub(crate) fn own_names(&self) -> impl Iterator<Item = &String> {
+        self.names.keys()
+    }
+
+    /// What an operator's name stands for.
+    pub(crate) fn own_target(&self, name: &str) -> Option<&str> {
+        self.names.get(name).map(|own| own.target.as_str())
+    }
+
+    /// Whether a name would mean something with this catalogue.
+    pub(crate) fn is_known_to(&self, catalogue: &Catalogue, name: &str) -> bool {
+        self.listed(catalogue, name).is_some()
     }
 
     /// What providers are called with.
@@ -230,10 +225,9 @@ impl Gateway {
 
     /// The model of a name: the operator's names first.
     pub(crate) fn resolve(&self, name: &str) -> Option<Target> {
-        let Some(own) = self.names.get(name) else {
-            return self.listed(name).map(|target| Target { requested: name.to_owned(), ..target });
-        };
-        let target = self.listed(&own.target)?;
+        let catalogue = self.catalogue();
+        let Some(own) = self.names.get(name) else { return self.listed(&catalogue, name) };
+        let target = self.listed(&catalogue, &own.target)?;
         let mut facts = (*target.facts).clone();
         if own.prices.is_some() {
             facts.prices.clone_from(&own.prices);
@@ -244,12 +238,12 @@ impl Gateway {
         Some(Target { requested: name.to_owned(), facts: Arc::new(facts), ..target })
     }
 
-    fn listed(&self, name: &str) -> Option<Target> {
+    fn listed(&self, catalogue: &Catalogue, name: &str) -> Option<Target> {
         let target = |facts: Arc<Facts>| {
             let provider = Arc::clone(self.providers.get(&facts.provider)?);
             Some(Target { requested: name.to_owned(), provider, facts })
         };
-        if let Some(facts) = self.catalogue.find(name) {
+        if let Some(facts) = catalogue.find(name) {
             return target(Arc::clone(facts));
         }
         let (provider, id) = name.split_once('/')?;
@@ -260,7 +254,7 @@ impl Gateway {
         target(Arc::new(Facts::unlisted(provider, id, self.providers.get(provider)?.dialect)))
     }
 
-    fn unknown(&self, name: &str) -> String {
+    pub(crate) fn unknown(&self, name: &str) -> String {
         let near = self.names().into_iter().map(|known| (strsim::jaro_winkler(name, &known), known));
         let best = near.filter(|(score, _)| *score > 0.85).max_by(|a, b| a.0.total_cmp(&b.0));
         let hint = best.map(|(_, known)| format!(" Did you mean `{known}`?")).unwrap_or_default();
@@ -350,7 +344,8 @@ impl Models for Gateway {
     }
 
     fn names(&self) -> Vec<String> {
-        let all: BTreeSet<&String> = self.names.keys().chain(self.catalogue.names()).collect();
+        let catalogue = self.catalogue();
+        let all: BTreeSet<&String> = self.names.keys().chain(catalogue.names()).collect();
         all.into_iter().cloned().collect()
     }
 }

@@ -28,6 +28,7 @@ mod structured;
 mod catalogue;
 mod client;
 mod config;
+mod listing;
 mod price;
 mod provider;
 
@@ -39,11 +40,14 @@ pub mod web;
 #[cfg(test)]
 mod tests;
 
+pub use catalogue::update::{CATALOGUE_MAX, CatalogueError, Update, fetch};
+pub use catalogue::{Capability, Origin};
 pub use config::{
     Config, Dialect, HeaderText, KeySource, LimitField, LocalConfig, ModelConfig, ProviderConfig,
     RetryConfig, StreamUsage, Timeouts,
 };
-pub use gateway::{BuildError, Gateway, ModelInfo, Surroundings};
+pub use gateway::{BuildError, Gateway, Surroundings};
+pub use listing::{Change, Changes, Key, Meaning, ModelInfo, Way};
 pub use price::{Prices, Tier};
 pub use provider::KeyLookup;
 pub use proxy::AgentProxy;

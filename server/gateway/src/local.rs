@@ -124,6 +124,11 @@ impl Local {
         Ok(Slot { base, key, state: Arc::clone(&self.state), _place: place })
     }
 
+    /// What of it is not installed, if something is not.
+    pub(crate) fn missing(&self) -> Option<Fault> {
+        [&self.python, &self.gguf].into_iter().find(|file| !file.is_file()).map(|file| missing(file))
+    }
+
     /// Stops the server and waits until it is gone; no question starts it again.
     pub(crate) async fn shutdown(&self) {
         self.places.close();

@@ -12,6 +12,7 @@ use crate::class::{Class, Fault};
 use crate::config::{Dialect, KeySource, LimitField, ProviderConfig, StreamUsage, Timeouts};
 use crate::gateway::BuildError;
 use crate::health::PerMinute;
+use crate::listing::Key;
 use crate::local::{Local, Slot};
 
 const DATA: &str = include_str!("../data/providers.toml");
@@ -36,7 +37,7 @@ pub(crate) struct Provider {
 /// Where a provider is.
 enum Place {
     /// At an address for each language that it speaks. Without the headers when its key was not found.
-    Far { ways: BTreeMap<Dialect, Way>, key: Option<SecretString> },
+    Far { ways: BTreeMap<Dialect, Way>, key: Option<SecretString>, source: KeySource },
     /// On this machine, in a process of ours.
     Here(Arc<Local>),
 }
@@ -126,7 +127,7 @@ impl Provider {
             timeouts: config.timeouts.unwrap_or_default(),
             region: config.region.clone(),
             allowed: PerMinute { requests: config.requests_per_minute, tokens: config.tokens_per_minute },
-            place: Place::Far { ways, key },
+            place: Place::Far { ways, key, source },
         })
     }
 
@@ -136,6 +137,25 @@ impl Provider {
             Place::Far { ways, .. } => ways.contains_key(&dialect),
             Place::Here(_) => dialect == self.dialect,
         }
+    }
+
+    /// Whether its key is there.
+    pub(crate) fn key(&self) -> Key {
+        match &self.place {
+            Place::Here(_) | Place::Far { source: KeySource::None, .. } => Key::Unneeded,
+            Place::Far { key: Some(_), source, .. } => Key::Found(source.clone()),
+            Place::Far { key: None, source, .. } => Key::Missing(source.clone()),
+        }
+    }
+
+    /// Why nobody can be asked there, as far as that is known without asking.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        let fault = match (&self.place, self.key()) {
+            (Place::Here(local), _) => local.missing(),
+            (Place::Far { .. }, Key::Missing(source)) => Some(no_key(&source)),
+            (Place::Far { .. }, Key::Found(_) | Key::Unneeded) => None,
+        };
+        fault.map(|fault| format!("{} {}", self.name, fault.message))
     }
 
     /// Where (a path of the dialect) and as whom to ask; on this machine the server is started first.
@@ -149,7 +169,7 @@ impl Provider {
         http: &reqwest::Client,
     ) -> Result<Connection, Fault> {
         match &self.place {
-            Place::Far { ways, key } => {
+            Place::Far { ways, key, .. } => {
                 let way = ways
                     .get(&dialect)
                     .ok_or_else(|| Fault::new(Class::Unavailable, format!("is not asked in {dialect}")))?;
@@ -213,14 +233,20 @@ pub(crate) fn configured(
                 "its name belongs to the model of this machine; configure that under `local`".to_owned();
             return Err(BuildError::Provider { name: name.clone(), why });
         }
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-            let why = "a provider's name has only letters, digits, `-`, `_` and `.`".to_owned();
-            return Err(BuildError::Provider { name: name.clone(), why });
-        }
+        check_name(name).map_err(|why| BuildError::Provider { name: name.clone(), why: why.to_owned() })?;
         let entry = all.entry(name.clone()).or_default();
         lay_over(entry, over);
     }
     all.iter().map(|(name, config)| Provider::far(name, config, keys)).collect()
+}
+
+/// Whether it can be the name of a provider.
+pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    match !name.is_empty() && name.len() <= 100 && name.bytes().all(is_plain) {
+        true => Ok(()),
+        false => Err("a provider's name has only letters, digits, `-`, `_` and `.`"),
+    }
 }
 
 fn lay_over(entry: &mut ProviderConfig, over: &ProviderConfig) {

@@ -60,7 +60,8 @@ pub(crate) fn build(toml: &str, tools: PathBuf) -> Gateway {
     };
     let clock = FixedClock::new();
     clock.set(MIDNIGHT);
-    let around = Surroundings { clock: Arc::new(clock), check: small_check(), keys: &keys, tools };
+    let around =
+        Surroundings { clock: Arc::new(clock), check: small_check(), keys: &keys, tools, catalogue: None };
     Gateway::build(config, around).unwrap()
 }
 

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod models;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;

@@ -230,7 +230,7 @@ async fn prices_are_the_operators_or_none() {
     assert!(gateway.is_priced("ollama/qwen3"), "the operator's own machine costs nothing");
     assert!(!gateway.is_priced("other/big") && !gateway.is_priced("no-such-model"));
     assert!(gateway.knows("openai/gpt-99") && !gateway.knows("local/other") && !gateway.knows("nobody/x"));
-    let info = gateway.model("claude-opus").unwrap();
+    let info = gateway.meaning("claude-opus").unwrap().model;
     assert_eq!((info.provider.as_str(), info.source.as_str()), ("anthropic", "models.dev"));
     assert!(info.date.is_some() && info.context.is_some() && info.prices.is_some());
     let names = gateway.names();

@@ -273,6 +273,7 @@ pub(crate) async fn stand(base: &str) -> anyhow::Result<()> {
         check: SchemaCheck::new(manifest::schema::validate),
         keys: &keys,
         tools: "/nowhere".into(),
+        catalogue: None,
     };
     let gateway = Arc::new(Gateway::build(toml::from_str(&config)?, around)?);
     let egress = Arc::new(Egress::build(&gateway::web::Config::default())?);
