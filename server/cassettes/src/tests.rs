@@ -317,7 +317,7 @@ async fn a_session_has_a_number_on_the_tape() {
 fn guest(name: &str) -> Guest {
     Guest {
         name: name.to_owned(),
-        models: Vec::new(),
+        choice: ports::models::Choice::default(),
         till: Arc::new(Purse::new(None, NanoUsd::ZERO)),
         most_calls: None,
         provider_tools: Vec::new(),

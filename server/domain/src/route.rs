@@ -203,6 +203,8 @@ pub enum Reason {
     },
     /// This server does not know it.
     Unknown,
+    /// It is not asked in the language of the program that asks.
+    Language,
     /// It may cost more than is left.
     TooDear,
     /// Nobody knows what it costs, and money is limited.
@@ -420,6 +422,7 @@ impl Reason {
             Self::Cooling { .. } => "cooling",
             Self::Limited { .. } => "limited",
             Self::Unknown => "unknown",
+            Self::Language => "language",
             Self::TooDear => "too_dear",
             Self::Unpriced => "unpriced",
         }
@@ -462,6 +465,7 @@ impl fmt::Display for Reason {
                 write!(f, "it was asked as much as it may be in a minute; again in {} s", seconds(wait_ms))
             }
             Self::Unknown => f.write_str("this server does not know it"),
+            Self::Language => f.write_str("it is not asked in the language of the program"),
             Self::TooDear => f.write_str("it may cost more than is left"),
             Self::Unpriced => f.write_str("nobody knows what it costs, and money is limited"),
         }

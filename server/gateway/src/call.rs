@@ -190,11 +190,11 @@ fn finished(draft: &Draft) -> Result<(), Fault> {
     }
 }
 
-fn broken(message: &str) -> Fault {
+pub(crate) fn broken(message: &str) -> Fault {
     Fault::new(Class::StreamBroken, message)
 }
 
-fn cut_off() -> Fault {
+pub(crate) fn cut_off() -> Fault {
     broken("its answer broke off: the connection was cut")
 }
 
@@ -239,7 +239,7 @@ pub(crate) async fn read_all(
 
 /// How long a provider asks to wait: `retry-after-ms`, else `Retry-After` in seconds or as a date
 /// (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap, clock: &dyn Clock) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, clock: &dyn Clock) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let number =
         |name: &str| text(name)?.parse::<f64>().ok().filter(|n| n.is_finite() && (0.0..1e9).contains(n));

@@ -64,6 +64,17 @@ impl Spoken {
         first.or_else(|| all.iter().find(|spoken| provider.speaks(spoken.dialect()))).copied()
     }
 
+    /// How questions are asked in a language.
+    pub(crate) const fn in_dialect(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::OpenaiChat => Self::Chat,
+            Dialect::OpenaiResponses => Self::Responses,
+            Dialect::OpenaiImages => Self::Images,
+            Dialect::AnthropicMessages => Self::Messages,
+            Dialect::Gemini => Self::Gemini,
+        }
+    }
+
     pub(crate) const fn dialect(self) -> Dialect {
         match self {
             Self::Chat => Dialect::OpenaiChat,

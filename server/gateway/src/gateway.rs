@@ -213,6 +213,11 @@ impl Gateway {
         self.listed(catalogue, name).is_some()
     }
 
+    /// Who asks, and how those do who were asked.
+    pub(crate) fn asker(&self) -> &Asker {
+        &self.asker
+    }
+
     /// What providers are called with.
     pub(crate) fn http(&self) -> &reqwest::Client {
         &self.asker.tools.http

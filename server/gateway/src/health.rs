@@ -5,7 +5,7 @@
 //! be asked in a minute has been.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::route::Health;
@@ -33,9 +33,9 @@ const WEIGHT: f64 = 0.2;
 const ANSWER: f64 = 500.0;
 
 /// How all models do.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Ward {
-    beds: Mutex<HashMap<String, Bed>>,
+    beds: Arc<Mutex<HashMap<String, Bed>>>,
 }
 
 /// How one does.
@@ -153,7 +153,7 @@ impl Ward {
     }
 
     /// A question goes to a model.
-    pub(crate) fn asks<'w>(&'w self, provider: &str, model: &str, tokens: u64) -> Asking<'w> {
+    pub(crate) fn asks(&self, provider: &str, model: &str, tokens: u64) -> Asking {
         let now = Instant::now();
         let mut beds = self.beds();
         beds.entry(provider.to_owned()).or_default().asked.push_back((now, tokens));
@@ -161,7 +161,7 @@ impl Ward {
         if matches!(bed.breaker, Breaker::Open(_) | Breaker::Tried(_)) {
             bed.breaker = Breaker::Tried(now);
         }
-        Asking { ward: self, model: model.to_owned(), told: false }
+        Asking { ward: self.clone(), model: model.to_owned(), told: false }
     }
 
     fn beds(&self) -> MutexGuard<'_, HashMap<String, Bed>> {
@@ -172,13 +172,13 @@ impl Ward {
 /// A question under way. Dropped without a word, it says nothing about the model.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Asking<'w> {
-    ward: &'w Ward,
+pub(crate) struct Asking {
+    ward: Ward,
     model: String,
     told: bool,
 }
 
-impl Asking<'_> {
+impl Asking {
     /// There is an answer.
     pub(crate) fn answered(mut self, measured: Option<Measured>) {
         self.tell(|bed, now| {
@@ -217,7 +217,7 @@ impl Asking<'_> {
     }
 }
 
-impl Drop for Asking<'_> {
+impl Drop for Asking {
     fn drop(&mut self) {
         if !self.told {
             self.tell(Bed::untried);

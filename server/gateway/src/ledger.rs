@@ -40,7 +40,7 @@ pub(crate) struct Bill {
     question_bytes: usize,
     reservation: Box<dyn Reservation>,
     /// Which try at the same question it is, from 1.
-    attempt: u32,
+    pub(crate) attempt: u32,
     /// How it failed.
     pub(crate) failure: Option<Class>,
     /// Whether the provider charges for it, as far as we can tell.

@@ -5,13 +5,16 @@
 //! are, a body is read strictly and refused where two readers could read it differently. What passes
 //! goes to the provider byte for byte but for credentials, the model's name, and the few fields without
 //! which a call could not be metered or bounded. Answers pass as they come; a copy is read for what was
-//! used. There is no retry and no other target here: the client has a loop of its own.
+//! used. There is no retry here, the client has a loop of its own; where a name stands for several models,
+//! the next one is asked as long as nothing of an answer has gone on to the client.
 //!
 //! One task for each connection, none for a visit that waits.
 
 mod attach;
+mod attempt;
 mod body;
 mod book;
+mod choose;
 mod egress;
 mod form;
 mod forward;

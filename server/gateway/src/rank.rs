@@ -9,7 +9,7 @@ use ports::till::Bound;
 use rand::RngExt;
 
 use crate::ask::{Asker, Wanted};
-use crate::budget::{Paid, most_of};
+use crate::budget::{Most, Paid, most_of};
 use crate::dialect::Prompt;
 use crate::gateway::Target;
 use crate::health::Expected;
@@ -17,11 +17,12 @@ use crate::ledger::estimate;
 use crate::price::Used;
 
 /// What a question is, for each of its candidates.
-#[derive(Debug, Clone, Copy)]
-struct Case<'a> {
-    wish: &'a Wish,
-    prompt: &'a Prompt,
-    bound: Bound,
+#[derive(Clone, Copy)]
+pub(crate) struct Case<'a> {
+    pub(crate) wish: &'a Wish,
+    pub(crate) bound: Bound,
+    /// What it may use at a target at most.
+    pub(crate) most: &'a dyn Fn(&Target) -> Most,
 }
 
 impl Asker {
@@ -33,7 +34,7 @@ impl Asker {
         prompt: &Prompt,
         paid: &Paid<'_>,
     ) -> (Ranking, Vec<Target>) {
-        let Wanted { choice, targets } = wanted;
+        let Wanted { choice, .. } = wanted;
         let mut needs = choice.needs.clone();
         if !prompt.tools.is_empty() && !needs.contains(&Ability::Tools) {
             needs.push(Ability::Tools);
@@ -52,13 +53,20 @@ impl Asker {
             stays_with: choice.stays_with.clone(),
             dice: rand::rng().random(),
         };
+        let bound = paid.till.bound().await;
+        let most = |target: &Target| most_of(target, prompt, bound != Bound::None);
+        self.decide(wanted, Case { wish: &wish, bound, most: &most })
+    }
+
+    /// The same, for a question in any form.
+    pub(crate) fn decide(&self, wanted: Wanted<'_>, case: Case<'_>) -> (Ranking, Vec<Target>) {
+        let Wanted { choice, targets } = wanted;
         let weight = |at: usize| choice.weights.get(at).copied().unwrap_or(1);
         let known =
             targets.iter().enumerate().filter_map(|(at, target)| Some((target.as_ref()?, weight(at))));
-        let case = Case { wish: &wish, prompt, bound: paid.till.bound().await };
         let candidates: Vec<Candidate> =
             known.clone().map(|(target, weight)| self.candidate(target, weight, case)).collect();
-        let mut ranking = Ranking::of(&candidates, &wish);
+        let mut ranking = Ranking::of(&candidates, case.wish);
         let known: Vec<&Target> = known.map(|(target, _)| target).collect();
         let asked = ranking.order().into_iter().map(|at| known[at].clone()).collect();
         let unknown = choice.targets.iter().zip(targets).filter(|(_, target)| target.is_none());
@@ -67,10 +75,10 @@ impl Asker {
     }
 
     fn candidate(&self, target: &Target, weight: u32, case: Case<'_>) -> Candidate {
-        let Case { wish, prompt, bound } = case;
+        let Case { wish, bound, most } = case;
         let (key, prices) = (target.key(), target.prices());
         let expected = self.ward.expected(&key, wish.written);
-        let most = most_of(target, prompt, bound != Bound::None);
+        let most = most(target);
         let funds = match (bound, &prices) {
             (Bound::None, _) | (Bound::Budgets, Some(_)) => Funds::Enough,
             (Bound::Left(_) | Bound::Budgets, None) => Funds::Unpriced,

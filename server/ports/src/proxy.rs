@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use domain::route::Ranking;
 use domain::stage::{HostUsage, ModelUsage};
 use secrecy::SecretString;
 
+use crate::models::Choice;
 use crate::sandbox::Door;
 use crate::till::Till;
 
@@ -27,9 +29,11 @@ pub trait Proxy: std::fmt::Debug + Send + Sync {
 pub struct Guest {
     /// Tells guests apart in logs: the run, a space, and the stage.
     pub name: String,
-    /// The models that may be asked, by any name that the catalogue or the operator knows; a program
-    /// may name one of these or what its provider calls it. None admits to no model at all.
-    pub models: Vec<String>,
+    /// The models that may be asked, and how one is chosen; no target admits to no model at all. A program
+    /// may name any of them, or what its provider calls it. The first is the one that it was told: this name
+    /// stands for all of them that speak the program's language, and the next is asked when one fails before
+    /// its answer begins.
+    pub choice: Choice,
     /// What calls of models are paid from.
     pub till: Arc<dyn Till>,
     /// The most calls of models, retries by the program included; `None` has no bound.
@@ -56,6 +60,8 @@ pub trait Visit: Door {
 pub struct VisitReport {
     /// Every call of a model, failed ones too.
     pub calls: Vec<ModelUsage>,
+    /// How one of several models was chosen, each time that this was decided otherwise than before.
+    pub rankings: Vec<Ranking>,
     /// Every host that was reached or asked for, in the order of the first time.
     pub hosts: Vec<HostUsage>,
 }

@@ -28,7 +28,7 @@ pub(crate) struct CandidateJson {
     /// In which place it was to be asked, from 1; nothing when it was left out.
     place: Option<u32>,
     /// Why, for programs: `only`, `in_order`, `kept`, `cost`, `pace`, `untried`, `drawn`, `quality`,
-    /// `last_resort`; `lacks`, `too_small`, `open`, `cooling`, `limited`, `unknown`, `too_dear`, `unpriced`.
+    /// `last_resort`; `lacks`, `too_small`, `open`, `cooling`, `limited`, `unknown`, `language`, `too_dear`, `unpriced`.
     reason: &'static str,
     /// Why, for people.
     #[schema(example = "by what it is expected to cost")]

@@ -184,6 +184,41 @@ fn an_agent_that_may_not_spend_more_stops() {
     }
 }
 
+/// A provider that is away is gone around in the middle of an agent's work, and the run says why.
+#[test]
+fn an_agent_goes_around_a_provider_that_is_away() {
+    installed("codex");
+    let upstream = Upstream::start(vec![says("Fixed.")]);
+    let house = House::with_config(&format!(
+        r#"
+        agents_directory = "{}"
+        [models.providers.away]
+        dialect = "openai-responses"
+        base_url = "http://127.0.0.1:9/v1"
+        [models.providers.there]
+        dialect = "openai-responses"
+        base_url = "{}/v1"
+        [models.names]
+        first = {{ target = "away/small", prices = {{ input = "1", output = "2" }} }}
+        second = {{ target = "there/large", prices = {{ input = "10", output = "20" }} }}
+        "#,
+        agents().display(),
+        upstream.url()
+    ));
+    let more = "\n  models: { codex: { targets: [first, claude-opus, second] } }";
+    let _tree = broken(&house, "codex", more);
+    let ended = ended(&house, "fix", &json!({}));
+    assert_eq!(ended.output("Fix"), &json!("Fixed."), "{ended:#?}");
+    let calls = ended.stage("Fix")["calls"].as_array().unwrap();
+    let told = |call: &Json| (call["requested"].clone(), call["cost"]["nano_usd"].clone());
+    assert_eq!(told(&calls[0]), (json!("first"), json!(0)), "{calls:#?}");
+    assert!(calls[1..].iter().all(|call| call["requested"] == "second"), "{calls:#?}");
+    let said = house.says_to(&["explain", ended.id()]);
+    for words in ["1. first", "2. second", "claude-opus", "it is not asked in the language of the program"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
 /// An agent that never comes to an end has so many turns; what it did is kept.
 #[test]
 fn an_agent_has_so_many_turns() {

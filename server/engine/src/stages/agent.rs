@@ -11,12 +11,13 @@ use domain::value::{Taint, Value};
 use manifest::model::AgentStage;
 use ports::Retry;
 use ports::agents::{AgentError, Heard, Job, Program};
+use ports::models::Choice;
 use ports::proxy::Guest;
 use ports::sandbox::{DOOR, JailEnd};
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
 
-use super::ask::{about, alias};
+use super::ask::{about, own};
 use super::jail::{self, Audience, Done, Plan, Ran};
 use super::{At, Made, Trouble};
 use crate::workspace::Work;
@@ -102,14 +103,14 @@ fn plan(stage: &AgentStage, program: &dyn Program, bounds: Bounds, at: &At<'_>) 
         Some((text, _)) => jail::inside(&text)?,
     };
     let prompt = prompt(stage, at)?;
-    let models = alias(&stage.task.agent, at).unwrap_or_else(|| vec![program.model().to_owned()]);
-    let model = models.first().cloned().unwrap_or_else(|| program.model().to_owned());
+    let choice = own(&stage.task.agent, at).unwrap_or_else(|| Choice::of(program.model()));
+    let model = choice.targets.first().cloned().unwrap_or_else(|| program.model().to_owned());
     let allowed = at.run.manifest.permissions.hosts();
     let mut env = if allowed.is_empty() { BTreeMap::new() } else { jail::proxy_variables() };
     at.note(format!("{} {} works, with {model}", program.name(), program.version()));
     let visit = at.run.world.proxy.admit(Guest {
         name: format!("{} {}", at.run.run.id, at.path),
-        models,
+        choice,
         till: at.run.till.of(at.path),
         most_calls: Some(bounds.most_calls),
         provider_tools: Vec::new(),

@@ -90,19 +90,18 @@ pub(super) async fn aloud(question: Question, at: &At<'_>) -> Result<Answer, Mod
 
 /// The models that a name stands for: the daemon's own names first.
 pub(super) fn choice(agent: &str, at: &At<'_>) -> Choice {
-    let Some(alias) = at.run.manifest.models.get(agent) else { return Choice::of(agent) };
-    Choice {
+    own(agent, at).unwrap_or_else(|| Choice::of(agent))
+}
+
+/// The models that the daemon itself has under a name.
+pub(super) fn own(name: &str, at: &At<'_>) -> Option<Choice> {
+    at.run.manifest.models.get(name).map(|alias| Choice {
         targets: alias.targets.clone(),
         weights: alias.weights.clone(),
         route: alias.route,
         needs: alias.requires.clone(),
         stays_with: None,
-    }
-}
-
-/// The models that the daemon itself has under a name.
-pub(super) fn alias(name: &str, at: &At<'_>) -> Option<Vec<String>> {
-    at.run.manifest.models.get(name).map(|alias| alias.targets.clone())
+    })
 }
 
 /// What calls of models used.

@@ -139,7 +139,7 @@ pub(super) async fn run_at(
     tell_hosts(&visited.hosts, at);
     let usage = StageUsage {
         calls: visited.calls,
-        rankings: Vec::new(),
+        rankings: visited.rankings,
         cpu_micros: u64::try_from(report.cpu.as_micros()).unwrap_or(u64::MAX),
         memory_peak: report.memory_peak,
         sandbox: Some(report.policy),

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use domain::run::Failure;
 use domain::value::{Taint, Value};
 use manifest::model::ScriptStage;
+use ports::models::Choice;
 use ports::proxy::{Guest, Visit};
 use serde_json::Value as Json;
 
@@ -65,7 +66,7 @@ pub(super) fn visit(at: &At<'_>) -> Option<Arc<dyn Visit>> {
     }
     let guest = Guest {
         name: format!("{} {}", at.run.run.id, at.path),
-        models: Vec::new(),
+        choice: Choice::default(),
         till: at.run.till.of(at.path),
         most_calls: Some(0),
         provider_tools: Vec::new(),

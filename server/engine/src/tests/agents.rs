@@ -1,7 +1,9 @@
 //! Coding agents, and what programs of a daemon reach through the door of their jail.
 
 use domain::money::NanoUsd;
+use domain::route::{Ability, Ranking, Route};
 use domain::stage::{HostUsage, ModelUsage, StageRecord, Tokens};
+use ports::models::Choice;
 use ports::proxy::{Guest, VisitReport};
 use ports::source::{Source, View};
 use serde_json::json;
@@ -12,7 +14,7 @@ use super::house::{Ended, House};
 /// A call of a guest's first model, for a cent.
 fn call(guest: &Guest) -> ModelUsage {
     ModelUsage {
-        requested: guest.models[0].clone(),
+        requested: guest.choice.targets[0].clone(),
         served: "large".to_owned(),
         provider: "scripted".to_owned(),
         tokens: Tokens { input: 10, output: 5, ..Tokens::default() },
@@ -21,10 +23,16 @@ fn call(guest: &Guest) -> ModelUsage {
     }
 }
 
+/// How one of several was chosen: by the guest's wish.
+fn ranking(guest: &Guest) -> Ranking {
+    Ranking { route: guest.choice.route, verdicts: Vec::new() }
+}
+
 /// A proxy through which so many calls are made by everybody who may ask a model, and one host is refused.
 fn proxy(calls: usize) -> ScriptedProxy {
     ScriptedProxy::new(move |guest| VisitReport {
-        calls: if guest.models.is_empty() { Vec::new() } else { vec![call(guest); calls] },
+        calls: if guest.choice.targets.is_empty() { Vec::new() } else { vec![call(guest); calls] },
+        rankings: if guest.choice.targets.len() > 1 { vec![ranking(guest)] } else { Vec::new() },
         hosts: guest.allowed.iter().map(|host| traffic(host)).collect(),
     })
 }
@@ -86,19 +94,25 @@ async fn an_agent_is_admitted_to_its_models_with_the_runs_purse() {
     let (house, ended) = works(more, "tell MODEL", 0).await;
     assert_eq!(ended.output("Fix"), "small");
     let guest = &house.proxy.guests()[0];
-    assert_eq!((guest.models.as_slice(), guest.most_calls), (&["small".to_owned()][..], Some(8)));
+    assert_eq!((guest.choice.targets.as_slice(), guest.most_calls), (&["small".to_owned()][..], Some(8)));
     assert_eq!((guest.allowed.len(), guest.provider_tools.len()), (0, 0));
     assert!(!guest.till.is_bounded().await);
 
     let own = format!(
-        "\n  models: {{ codex: {{ targets: [one, two] }} }}\n  limits: {{ cost: $0.50, turns: 5 }}{}",
+        "\n  models: {{ codex: {{ route: cheapest, targets: [one, two], requires: [tools] }} }}\n  limits: {{ cost: $0.50, turns: 5 }}{}",
         stage(more, "tell MODEL\ntell TURNS")
     );
     let house = House::visiting(&[("test", &own)], proxy(0)).await;
     let ended = house.ended("test", &json!({})).await;
     assert_eq!(ended.output("Fix"), "5", "{ended}");
+    assert_eq!(fix(&ended).usage.rankings, [Ranking { route: Route::Cheapest, verdicts: Vec::new() }]);
     let guest = &house.proxy.guests()[0];
-    assert_eq!((guest.models.join(" "), guest.till.is_bounded().await), ("one two".to_owned(), true));
+    let Choice { targets, route, needs, .. } = &guest.choice;
+    assert_eq!(
+        (targets.join(" ").as_str(), *route, &needs[..]),
+        ("one two", Route::Cheapest, &[Ability::Tools][..])
+    );
+    assert!(guest.till.is_bounded().await);
 }
 
 #[tokio::test]
@@ -210,7 +224,10 @@ async fn a_script_reaches_the_hosts_of_its_daemon() {
     let guests = house.proxy.guests();
     assert_eq!(guests.len(), 2);
     for (guest, record) in guests.iter().zip(&ended.journal) {
-        assert_eq!((guest.allowed.as_slice(), guest.models.len()), (&["a.example.com".to_owned()][..], 0));
+        assert_eq!(
+            (guest.allowed.as_slice(), guest.choice.targets.len()),
+            (&["a.example.com".to_owned()][..], 0)
+        );
         let hosts: Vec<_> =
             record.usage.hosts.iter().map(|host| (host.host.as_str(), host.requests)).collect();
         assert_eq!(hosts, [("a.example.com", 2)]);

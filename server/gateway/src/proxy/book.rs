@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::stage::{HostUsage, ModelUsage};
+use domain::route::Ranking;
+use domain::stage::{HostUsage, ModelUsage, StageUsage, Tokens};
 use ports::proxy::VisitReport;
 
 use super::meter::Meter;
@@ -30,7 +31,8 @@ pub(super) struct Book(Mutex<Pages>);
 struct Pages {
     open: HashMap<u64, Shared>,
     next: u64,
-    closed: Vec<ModelUsage>,
+    /// Calls that are over, and how models were chosen.
+    usage: StageUsage,
     hosts: Vec<Arc<Host>>,
     over: bool,
 }
@@ -74,6 +76,14 @@ impl Book {
         Some(OpenCall { book: Arc::clone(self), id, entry })
     }
 
+    /// Notes how one of several models was chosen, where it is not as before.
+    pub(super) fn ranked(&self, ranking: Ranking) {
+        let mut pages = self.pages();
+        if !pages.over {
+            pages.usage.rank(ranking);
+        }
+    }
+
     /// Counts a request to a host, and why it is refused, if it is.
     pub(super) fn host(&self, name: &str, port: u16, refused: Option<String>) -> Arc<Host> {
         let mut pages = self.pages();
@@ -108,7 +118,8 @@ impl Book {
             pages.settle(entry);
         }
         VisitReport {
-            calls: pages.closed.clone(),
+            calls: pages.usage.calls.clone(),
+            rankings: pages.usage.rankings.clone(),
             hosts: pages.hosts.iter().map(|host| host.report()).collect(),
         }
     }
@@ -124,14 +135,14 @@ impl Pages {
         let is_kind = |other: &&mut ModelUsage| {
             other.requested == row.requested && other.served == row.served && other.provider == row.provider
         };
-        let is_full = self.closed.len() >= ROWS;
-        match self.closed.iter_mut().rev().find(is_kind).filter(|_| is_full) {
+        let is_full = self.usage.calls.len() >= ROWS;
+        match self.usage.calls.iter_mut().rev().find(is_kind).filter(|_| is_full) {
             Some(last) => {
                 last.tokens = last.tokens.plus(&row.tokens);
                 last.cost = last.cost.plus(row.cost);
                 last.estimated |= row.estimated;
             }
-            None => self.closed.push(row),
+            None => self.usage.calls.push(row),
         }
     }
 }
@@ -156,6 +167,11 @@ impl OpenCall {
         if let Some(entry) = locked(&self.entry).as_mut() {
             entry.meter.begins(is_stream);
         }
+    }
+
+    /// What the provider has said so far that was used.
+    pub(super) fn used(&self) -> Option<Tokens> {
+        locked(&self.entry).as_ref().and_then(|entry| entry.meter.used())
     }
 
     /// Reads a piece of the answer that passes.

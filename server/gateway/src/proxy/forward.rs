@@ -1,4 +1,4 @@
-//! Calls of models: judge, set money aside, ask the provider, pass the answer on.
+//! Requests for models: who asks, what for, and whether they may.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,38 +7,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue, UPGRADE};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::body::Edit;
-use super::book::OpenCall;
+use super::attempt::Question;
 use super::form;
 use super::judge::Asked;
-use super::meter::Meter;
 use super::refusal::{Answer, Refusal, json_answer, whole};
-use super::relay::{Parts, Relay};
 use super::route::{Call, Kind, Route};
 use super::token::{self, Query};
 use super::visit::Shared;
-use crate::budget::set_aside;
-use crate::call::{Deadlines, read_all, unanswered};
-use crate::class::{Class, Complaint, Fault, classify};
-use crate::config::Dialect;
 use crate::gateway::Target;
-use crate::ledger::{Bill, Charge, estimate};
-use crate::provider::Connection;
 
 /// The largest body of a request, bytes.
 const BODY_MAX: usize = 32 << 20;
 
 /// How long a body may take to come, and to wait for memory before.
 const BODY_TIME: Duration = Duration::from_secs(60);
-
-/// The most that is read of an error's body, bytes.
-const ERROR_MAX: usize = 64 << 10;
 
 /// Answers a request that is neither for another host nor a tunnel.
 pub(super) async fn answer(visit: &Arc<Shared>, request: Request<Incoming>, door: SocketAddr) -> Answer {
@@ -114,14 +102,6 @@ fn models(visit: &Shared) -> Value {
     })
 }
 
-/// A call that may be made.
-struct Admitted {
-    target: Target,
-    asked: Asked,
-    body: Bytes,
-    content_type: HeaderValue,
-}
-
 async fn ask(
     visit: &Arc<Shared>,
     call: &Call,
@@ -129,41 +109,16 @@ async fn ask(
     request: Request<Incoming>,
 ) -> Result<Answer, Refusal> {
     let (head, body) = request.into_parts();
-    let (body, memory) = read(visit, &head.headers, body).await?;
-    let admitted = admit(visit, call, &head.headers, &body).await?;
-    drop(body);
+    let (body, _memory) = read(visit, &head.headers, body).await?;
+    let (asked, content_type) = judge(visit, call, &head.headers, &body)?;
+    let targets = visit.chosen(call, &asked).await?;
     let place = Arc::clone(&visit.calls).acquire_owned().await.map_err(|_| Refusal::no_token())?;
     if call.kind != Kind::Count && !visit.take_call() {
         return Err(Refusal::spent("call_limit", "this run has made as many calls of models as it may"));
     }
-    let target = &admitted.target;
-    let name = target.to_string();
-    let most = if call.kind == Kind::Count { Default::default() } else { admitted.asked.most(target) };
-    let reserved = set_aside(&*visit.till, target, &most).await;
-    let reservation = reserved.map_err(|fault| Refusal::of(&name, &fault))?;
-    let bill = Bill::of(target, visit.names(Some(call.dialect)), admitted.asked.bytes(), reservation);
-    let open = visit.book.open(bill, Meter::new(call.dialect, admitted.asked.pictures(target)));
-    let open = open.ok_or_else(Refusal::no_token)?;
-    let deadlines = Deadlines::begin(target.provider.timeouts);
-    let path = call.path(&target.facts.id);
-    let connected = target.provider.connect(call.dialect, &path, visit.gateway.http()).await;
-    let mut connection = connected.map_err(|fault| Refusal::of(&name, &fault))?;
-    let sending = Sending { visit, call, open: &open, deadlines: &deadlines, name: &name };
-    let headers = headers(&head.headers, &connection, admitted.content_type);
-    let response = sending.send(&mut connection, headers, &query, admitted.body).await?;
-    drop(memory);
-    let status = response.status();
-    if !status.is_success() {
-        sending.charge(Charge::Refused);
-        sending.open.failed(classify(status.as_u16(), &Complaint::default()));
-        return match (call.kind, status.as_u16()) {
-            (Kind::Count, 404 | 405 | 501) => Ok(estimated(call.dialect, admitted.asked.bytes())),
-            _ => Ok(sending.refused(response, &connection).await),
-        };
-    }
-    let parts =
-        Parts { call: open, deadlines, dialect: call.dialect, target: name, slot: connection.slot, place };
-    Ok(passed(parts, response, call.kind))
+    let (headers, query) = (&head.headers, &query);
+    let question = Question { visit, call, asked: &asked, query, headers, content_type, body: &body };
+    question.put_to(&targets, place).await
 }
 
 /// Reads the body of a request, within bounds. The memory is kept as long as the permit.
@@ -195,30 +150,34 @@ async fn read(
         .unwrap_or_else(|_| Err(Refusal::malformed("the body took too long to come")))
 }
 
-/// Judges what is asked for.
-async fn admit(visit: &Shared, call: &Call, headers: &HeaderMap, body: &Bytes) -> Result<Admitted, Refusal> {
+/// Judges what is asked for. With what comes of it is the type of the body, as it goes on.
+fn judge(
+    visit: &Shared,
+    call: &Call,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<(Asked, HeaderValue), Refusal> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let boundary = if call.kind == Kind::Edits { form::boundary(content_type) } else { None };
     let asked = match boundary {
         Some(boundary) => Asked::form(body, boundary)?,
         None => Asked::json(call, body)?,
     };
-    let target =
-        visit.target(&asked.model, call.dialect).ok_or_else(|| not_one_of(visit, call, &asked.model))?;
+    if visit.target(&asked.model, call.dialect).is_none() {
+        return Err(not_one_of(visit, call, &asked.model));
+    }
     if let Some(tool) = asked.tools.iter().find(|tool| !visit.provider_tools.contains(tool)) {
         let why = format!(
             "the tool `{tool}` runs at the provider, outside the sandbox, and is not granted to this run"
         );
         return Err(Refusal::forbidden("tool_not_allowed", why));
     }
-    let edits = asked.edits(target, visit.till.is_bounded().await);
-    let body = if edits.is_empty() { body.clone() } else { Edit::apply(body, edits).into() };
     // What was judged as JSON is sent as JSON, whatever it was called.
     let content_type = match boundary.and_then(|_| headers.get(CONTENT_TYPE)) {
         Some(form) => form.clone(),
         None => HeaderValue::from_static("application/json"),
     };
-    Ok(Admitted { target: target.clone(), asked, body, content_type })
+    Ok((asked, content_type))
 }
 
 fn not_one_of(visit: &Shared, call: &Call, model: &str) -> Refusal {
@@ -232,144 +191,4 @@ fn not_one_of(visit: &Shared, call: &Call, model: &str) -> Refusal {
         "model_not_allowed",
         format!("the model `{shown}` is not one of this run's in {}; {may}", call.dialect),
     )
-}
-
-/// The headers that go to the provider: the program's, under the provider's own.
-fn headers(from: &HeaderMap, connection: &Connection, content_type: HeaderValue) -> HeaderMap {
-    let mut headers = token::kept(from);
-    let version = HeaderName::from_static("anthropic-version");
-    for (name, value) in &connection.headers {
-        if *name != version || !headers.contains_key(&version) {
-            headers.insert(name, value.clone());
-        }
-    }
-    headers.insert(CONTENT_TYPE, content_type);
-    headers.insert(hyper::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers
-}
-
-/// A call on its way.
-struct Sending<'a> {
-    visit: &'a Shared,
-    call: &'a Call,
-    open: &'a OpenCall,
-    deadlines: &'a Deadlines,
-    name: &'a str,
-}
-
-impl Sending<'_> {
-    async fn send(
-        &self,
-        connection: &mut Connection,
-        headers: HeaderMap,
-        query: &Query,
-        body: Bytes,
-    ) -> Result<reqwest::Response, Refusal> {
-        if !query.kept.is_empty() {
-            connection.url.query_pairs_mut().extend_pairs(&query.kept);
-        }
-        let http = self.visit.gateway.http();
-        let request = http.post(connection.url.clone()).headers(headers).body(body);
-        self.charge(Charge::Sent);
-        let response = match self.deadlines.first(request.send()).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
-                if error.is_connect() || error.is_builder() {
-                    self.charge(Charge::Refused);
-                }
-                let fault = unanswered(&error);
-                self.open.failed(fault.class);
-                return Err(Refusal::of(
-                    self.name,
-                    &Fault { message: connection.redact(&fault.message), ..fault },
-                ));
-            }
-            Err(fault) => {
-                self.open.failed(fault.class);
-                return Err(Refusal::silent(format!("{} {}", self.name, fault.message)));
-            }
-        };
-        if response.status().is_redirection() {
-            self.charge(Charge::Refused);
-            self.open.failed(Class::Unavailable);
-            let why =
-                format!("{} answered {}; redirects are not followed", self.name, response.status().as_u16());
-            return Err(Refusal::upstream(why));
-        }
-        Ok(response)
-    }
-
-    /// Nobody charges for counting, so it has no row.
-    fn charge(&self, charge: Charge) {
-        if self.call.kind != Kind::Count {
-            self.open.charge(charge);
-        }
-    }
-
-    /// A provider's own error, without the key that some of them quote.
-    async fn refused(&self, response: reqwest::Response, connection: &Connection) -> Answer {
-        let status = response.status();
-        tracing::warn!(model = %self.name, model.status = status.as_u16(), "model {} answered {}", self.name, status.as_u16());
-        let headers = answer_headers(response.headers());
-        let body =
-            read_all(&mut response.bytes_stream(), self.deadlines, ERROR_MAX).await.unwrap_or_default();
-        let body = match String::from_utf8(body) {
-            Ok(text) => Bytes::from(connection.redact(&text)),
-            Err(_) => Bytes::new(),
-        };
-        let mut answer = Response::new(whole(body));
-        *answer.status_mut() = status;
-        *answer.headers_mut() = headers;
-        answer.headers_mut().remove(hyper::header::CONTENT_LENGTH);
-        answer
-    }
-}
-
-/// The headers of an answer that go on.
-fn answer_headers(headers: &HeaderMap) -> HeaderMap {
-    // Whose account it is, and what a browser would keep.
-    const OURS: [&str; 6] = [
-        "set-cookie",
-        "alt-svc",
-        "openai-organization",
-        "openai-project",
-        "anthropic-organization-id",
-        "server",
-    ];
-    let named = token::named_by_connection(headers);
-    let length = hyper::header::CONTENT_LENGTH;
-    let goes = |name: &HeaderName| {
-        *name == length
-            || !(OURS.contains(&name.as_str()) || token::is_of_the_connection(name) || named.contains(name))
-    };
-    let mut kept = HeaderMap::new();
-    for (name, value) in headers.iter().filter(|(name, _)| goes(name)) {
-        kept.append(name, value.clone());
-    }
-    kept
-}
-
-fn passed(parts: Parts, response: reqwest::Response, kind: Kind) -> Answer {
-    let mut headers = answer_headers(response.headers());
-    let kind_of = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let is_stream = kind_of.starts_with("text/event-stream") && kind != Kind::Count;
-    if is_stream {
-        // What is said at the end of a stream that breaks is not counted by anyone.
-        headers.remove(hyper::header::CONTENT_LENGTH);
-    }
-    let status = response.status();
-    let mut answer = Response::new(Relay::body(parts, response, is_stream));
-    *answer.status_mut() = status;
-    *answer.headers_mut() = headers;
-    answer
-}
-
-/// How many tokens a question has, where the provider does not count.
-fn estimated(dialect: Dialect, bytes: usize) -> Answer {
-    let tokens = estimate(bytes);
-    let body = match dialect {
-        Dialect::Gemini => json!({ "totalTokens": tokens }),
-        _ => json!({ "input_tokens": tokens }),
-    };
-    json_answer(StatusCode::OK, &body)
 }

@@ -137,6 +137,11 @@ impl Asked {
         self.bytes
     }
 
+    /// The limit of an answer, if it sets one.
+    pub(super) fn longest(&self) -> Option<u64> {
+        self.most.written
+    }
+
     /// Pictures that it asks for, as they are charged at this target.
     pub(super) fn pictures(&self, target: &Target) -> Pictures {
         let count = self.most.pictures;

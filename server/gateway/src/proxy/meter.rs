@@ -84,6 +84,11 @@ impl Meter {
         Ok(())
     }
 
+    /// What the provider has said so far that was used.
+    pub(super) fn used(&self) -> Option<Tokens> {
+        self.said.used.map(|used| used.tokens)
+    }
+
     /// Reads the end, or what there is of it.
     fn end(&mut self) {
         match std::mem::replace(&mut self.form, Form::None) {

@@ -1,6 +1,8 @@
 //! What a program is told that may not do what it asks for, in the words of its language, so that it
 //! stops at once instead of trying again.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -74,6 +76,13 @@ impl Refusal {
         Self { again: true, ..Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream_silent", message) }
     }
 
+    /// It was asked as much as it may be, and may be again later.
+    pub(super) fn busy(target: &str, wait: Duration) -> Self {
+        let seconds = wait.as_millis().div_ceil(1_000);
+        let message = format!("{target} was asked as much as it may be in a minute; again in {seconds} s");
+        Self { again: true, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message) }
+    }
+
     /// What a fault of a call comes to.
     pub(super) fn of(target: &str, fault: &Fault) -> Self {
         let message = format!("{target} {}", fault.message);
@@ -131,6 +140,7 @@ impl Refusal {
             403 => "permission_error",
             404 => "not_found_error",
             413 => "request_too_large",
+            429 => "rate_limit_error",
             504 => "timeout_error",
             _ => "api_error",
         }
@@ -140,7 +150,7 @@ impl Refusal {
         match self.status.as_u16() {
             400 | 413 => "INVALID_ARGUMENT",
             401 => "UNAUTHENTICATED",
-            402 => "RESOURCE_EXHAUSTED",
+            402 | 429 => "RESOURCE_EXHAUSTED",
             403 => "PERMISSION_DENIED",
             404 => "NOT_FOUND",
             504 => "DEADLINE_EXCEEDED",

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ports::models::Choice;
 use ports::proxy::{Guest, Visit, VisitReport};
 use ports::sandbox::Door;
 use ports::till::Till;
@@ -63,7 +64,10 @@ pub(super) struct Admitted(Arc<Shared>);
 pub(super) struct Shared {
     pub(super) name: String,
     pub(super) token: SecretString,
+    pub(super) choice: Choice,
     models: Vec<Target>,
+    /// Whom the conversation is with, once someone answered.
+    pub(super) kept: Mutex<Option<String>>,
     pub(super) till: Arc<dyn Till>,
     calls_left: Option<AtomicU32>,
     pub(super) provider_tools: Vec<String>,
@@ -80,13 +84,15 @@ pub(super) struct Shared {
 
 impl Admitted {
     pub(super) fn new(guest: Guest, around: Around) -> Self {
-        let models = guest.models.iter().filter_map(|name| around.gateway.resolve(name)).collect();
+        let models = guest.choice.targets.iter().filter_map(|name| around.gateway.resolve(name)).collect();
         let token =
             format!("spellbook-{:032x}{:032x}", rand::rng().random::<u128>(), rand::rng().random::<u128>());
         Self(Arc::new(Shared {
             name: guest.name,
             token: SecretString::from(token),
+            choice: guest.choice,
             models,
+            kept: Mutex::default(),
             till: guest.till,
             calls_left: guest.most_calls.map(AtomicU32::new),
             provider_tools: guest.provider_tools,
@@ -148,14 +154,22 @@ impl Drop for Admitted {
 impl Shared {
     /// The target of a model's name, if it is one of the guest's: by the guest's own name for it, by
     /// any other that means the same, or by what its provider calls it. The first that speaks the
-    /// language.
+    /// language; where the one that the program was told does not, one that does.
     pub(super) fn target(&self, name: &str, dialect: Dialect) -> Option<&Target> {
         let meant = self.gateway.resolve(name);
         let is_meant = |target: &&Target| {
             target.facts.id == name || meant.as_ref().is_some_and(|meant| meant.is_same_model(target))
         };
         let mut own = self.names(Some(dialect)).filter(|target| target.requested == name);
-        own.next().or_else(|| self.names(Some(dialect)).find(is_meant))
+        let instead = || self.names(Some(dialect)).next().filter(|_| self.is_told(name));
+        own.next().or_else(|| self.names(Some(dialect)).find(is_meant)).or_else(instead)
+    }
+
+    /// Whether it is the name that the program was told, or what its provider calls it.
+    pub(super) fn is_told(&self, name: &str) -> bool {
+        let Some(told) = self.choice.targets.first() else { return false };
+        let means = |target: &Target| target.requested == *told && target.facts.id == name;
+        told == name || self.models.first().is_some_and(means)
     }
 
     /// The names of the models that may be asked, in the language or in any.

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod egress;
+mod fallback;
 mod faults;
 mod money;
 mod pass;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use domain::money::NanoUsd;
 use domain::purse::Purse;
+use ports::models::Choice;
 use ports::proxy::{Guest, Proxy, Visit};
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -75,11 +77,17 @@ struct Jail {
     proxy: Arc<AgentProxy>,
 }
 
+fn several(names: &[&str]) -> Choice {
+    Choice { targets: names.iter().map(|name| (*name).to_owned()).collect(), ..Choice::default() }
+}
+
 fn guest() -> Guest {
-    let models = ["gpt-5", "strong", "claude-sonnet-4-6", "gemini-pro", "priced", "painter", "mistral"];
+    // The first one, which a program would be told, is not asked here: its name stands for all.
+    let models =
+        ["nobody", "gpt-5", "strong", "claude-sonnet-4-6", "gemini-pro", "priced", "painter", "mistral"];
     Guest {
         name: "guest".to_owned(),
-        models: models.map(str::to_owned).to_vec(),
+        choice: several(&models),
         till: Arc::new(Purse::new(None, NanoUsd::ZERO)),
         most_calls: None,
         provider_tools: Vec::new(),

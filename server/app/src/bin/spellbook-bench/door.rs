@@ -57,7 +57,7 @@ async fn visited(jails: &Jails, spec: JailSpec, proxy: &dyn Proxy) -> anyhow::Re
     let begun = Instant::now();
     let visit = proxy.admit(Guest {
         name: "bench".to_owned(),
-        models: Vec::new(),
+        choice: ports::models::Choice::default(),
         till: Arc::new(Purse::new(None, domain::money::NanoUsd::ZERO)),
         most_calls: Some(0),
         provider_tools: Vec::new(),

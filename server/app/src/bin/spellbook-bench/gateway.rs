@@ -15,6 +15,7 @@ use axum::routing::post;
 use domain::money::NanoUsd;
 use domain::purse::Purse;
 use gateway::{AgentProxy, Egress, Gateway, KeySource, SchemaCheck, Surroundings};
+use ports::models::Choice;
 use ports::proxy::{Guest, Proxy};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -283,7 +284,7 @@ pub(crate) async fn stand(base: &str) -> anyhow::Result<()> {
     for number in 0..DOORS {
         let visit = proxy.admit(Guest {
             name: format!("bench-{number}"),
-            models: vec!["gpt-5".to_owned()],
+            choice: Choice::of("gpt-5"),
             till: Arc::new(Purse::new(Some(NanoUsd::USD.times(1_000_000)), NanoUsd::ZERO)),
             most_calls: None,
             provider_tools: Vec::new(),

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use domain::money::NanoUsd;
 use domain::purse::Purse;
+use ports::models::Choice;
 use ports::proxy::Guest;
 use serde_json::json;
 
 use super::super::budget::Empty;
 use super::super::mock::{Act, Mock};
-use super::{guest, jail};
+use super::{guest, jail, several};
 
 fn purse(nanos: i64) -> Purse {
     Purse::new(Some(NanoUsd::from_nanos(nanos)), NanoUsd::ZERO)
@@ -92,13 +93,13 @@ async fn calls_are_counted() {
 #[tokio::test]
 async fn what_has_no_price_is_refused_where_money_is_limited() {
     let mock = Mock::start(vec![costly(1, 1)]).await;
-    let models = vec!["other/unheard-of".to_owned()];
-    let limited = jail(&mock, Guest { models: models.clone(), ..paying(10_000_000) });
+    let choice = Choice::of("other/unheard-of");
+    let limited = jail(&mock, Guest { choice: choice.clone(), ..paying(10_000_000) });
     let body = r#"{"model":"other/unheard-of"}"#;
     let reply = limited.post("/v1/chat/completions", body).await;
     assert!(reply.status == 403 && reply.body.contains("unpriced_model"), "{reply:?}");
     assert_eq!(mock.requests().len(), 0);
-    let free = jail(&mock, Guest { models, ..guest() });
+    let free = jail(&mock, Guest { choice, ..guest() });
     assert_eq!(free.post("/v1/chat/completions", body).await.status, 200);
     assert!(free.visit.end().calls[0].estimated);
 }
@@ -164,12 +165,12 @@ async fn a_picture_that_is_read_is_not_a_text_of_its_size() {
 #[tokio::test]
 async fn pictures_are_charged_although_nobody_says_how_much() {
     let drawn = Act::json(200, &json!({ "data": [{ "url": "x" }, { "url": "y" }] }));
-    let models = vec!["painter".to_owned(), "by-tokens".to_owned()];
+    let choice = several(&["nobody", "painter", "by-tokens"]);
     // Each has a price; or tokens have, and as many as there can be are taken.
     for (model, cost, estimated) in [("painter", 20_000_000, false), ("by-tokens", 2 * 16_384 * 40_000, true)]
     {
         let mock = Mock::start(vec![drawn.clone()]).await;
-        let jail = jail(&mock, Guest { models: models.clone(), ..paying(10_000_000_000) });
+        let jail = jail(&mock, Guest { choice: choice.clone(), ..paying(10_000_000_000) });
         let body = format!(r#"{{"model":"{model}","prompt":"a cat","n":2}}"#);
         assert_eq!(jail.post("/v1/images/generations", &body).await.status, 200);
         let calls = jail.visit.end().calls;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::KEY;
 use super::super::mock::{Act, Mock};
-use super::{guest, jail};
+use super::{guest, jail, several};
 
 const CHAT: &str = include_str!("../wire/openai_text.sse");
 const RESPONSES: &str = include_str!("../wire/responses_text.sse");
@@ -42,7 +42,7 @@ async fn check(
     for gone in ["cookie", "sk-mine", ": mine", token.as_str(), "key=", &jail.at.to_string()] {
         assert!(!head.contains(gone), "{gone}: {head}");
     }
-    let VisitReport { calls, hosts } = jail.visit.end();
+    let VisitReport { calls, hosts, .. } = jail.visit.end();
     let [ModelUsage { requested, tokens, cost, estimated, .. }] = &calls[..] else { panic!("{calls:?}") };
     assert_eq!(
         (requested.as_str(), *tokens, cost.nanos(), *estimated),
@@ -193,7 +193,7 @@ async fn tokens_are_counted_by_the_provider_or_here() {
 #[tokio::test]
 async fn models_are_listed_and_the_door_is_there() {
     let mock = Mock::start(vec![]).await;
-    let jail = jail(&mock, Guest { models: vec!["gpt-5".to_owned(), "no-such".to_owned()], ..guest() });
+    let jail = jail(&mock, Guest { choice: several(&["gpt-5", "no-such"]), ..guest() });
     let list = jail.send(jail.request("GET /v1/models?client_version=1", "", "")).await.json();
     assert_eq!((list["data"][0]["id"].as_str(), list["data"].as_array().unwrap().len()), (Some("gpt-5"), 1));
     let head = jail.send(format!("HEAD / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", jail.at)).await;

@@ -3,7 +3,7 @@
 use ports::proxy::Guest;
 
 use super::super::mock::Mock;
-use super::{Jail, Reply, gateway, guest, jail, jail_of, proxy};
+use super::{Jail, Reply, gateway, guest, jail, jail_of, proxy, several};
 use crate::web::{Config, Egress};
 
 async fn refused(reply: &Reply, mock: &Mock, status: u16, code: &str, shown: &str) {
@@ -144,10 +144,7 @@ async fn only_the_guests_models_are_asked() {
     let mock = Mock::start(vec![]).await;
     let jail = jail(
         &mock,
-        Guest {
-            models: vec!["gpt-5".to_owned(), "claude-sonnet-4-6".to_owned(), "gemini-pro".to_owned()],
-            ..guest()
-        },
+        Guest { choice: several(&["nobody", "gpt-5", "claude-sonnet-4-6", "gemini-pro"]), ..guest() },
     );
     let chat = "/v1/chat/completions";
     for (path, body) in [
