@@ -1,5 +1,6 @@
 //! The gateway from outside, against providers on real sockets.
 
+mod acceptance;
 mod budget;
 mod drawing;
 mod faults;
