@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::figure::{Figure, Goal};
+use crate::thousand;
 
 /// Calls at once.
 const CLIENTS: usize = 100;
@@ -52,6 +53,7 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Figure>> {
     let mut upstream = Server::start(&["--provider"])?;
     let provider = upstream.line()?;
     let base = |thinks: u64| format!("{}/think/{thinks}/v1", provider["url"].as_str().unwrap_or_default());
+    let thousand = thousand::measure(&base(thousand::THINKS))?;
     let (direct, door) = latency(&base(THINKS)).await?;
     let (ours, theirs) = throughput(&base(0)).await?;
     let added = |name, share, bound| Figure {
@@ -71,6 +73,7 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Figure>> {
             goal: Goal::AtLeast(20.0),
             against: "LiteLLM's proxy, calls a second of processor time",
         },
+        thousand,
     ])
 }
 
@@ -151,14 +154,14 @@ fn quantile(sorted: &[Duration], share: f64) -> f64 {
 }
 
 /// A process that says where it is in its first line. Dropped, it is ended.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
 }
 
 impl Server {
     #[expect(clippy::disallowed_methods, reason = "each is measured as a process of its own")]
-    fn start(arguments: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) fn start(arguments: &[&str]) -> anyhow::Result<Self> {
         Self::of(Command::new(std::env::current_exe()?).args(arguments).stderr(Stdio::inherit()))
     }
 
@@ -168,7 +171,7 @@ impl Server {
         Ok(Self { child, lines })
     }
 
-    fn line(&mut self) -> anyhow::Result<Value> {
+    pub(crate) fn line(&mut self) -> anyhow::Result<Value> {
         let mut line = String::new();
         self.lines.read_line(&mut line)?;
         serde_json::from_str(&line).context("a server of the benchmark did not start")
@@ -264,19 +267,7 @@ async fn think(
 
 /// The process of the door, until it is ended.
 pub(crate) async fn stand(base: &str) -> anyhow::Result<()> {
-    let config = format!("[providers.openai]\nbase_url = \"{base}\"\nkey = {{ env = \"BENCH_KEY\" }}\n");
-    let keys = |source: &KeySource| match source {
-        KeySource::Env(name) if name == "BENCH_KEY" => Ok(Some("sk-bench".to_owned().into())),
-        _ => Ok(None),
-    };
-    let around = Surroundings {
-        clock: Arc::new(SystemClock),
-        check: SchemaCheck::new(manifest::schema::validate),
-        keys: &keys,
-        tools: "/nowhere".into(),
-        catalogue: None,
-    };
-    let gateway = Arc::new(Gateway::build(toml::from_str(&config)?, around)?);
+    let gateway = Arc::new(gateway(base)?);
     let egress = Arc::new(Egress::build(&gateway::web::Config::default())?);
     let proxy = AgentProxy::new(gateway, egress, tokio::runtime::Handle::current());
     let mut kept = Vec::new();
@@ -300,7 +291,24 @@ pub(crate) async fn stand(base: &str) -> anyhow::Result<()> {
     std::future::pending().await
 }
 
-fn say(line: &Value) -> anyhow::Result<()> {
+/// A gateway whose `openai` is the mock provider.
+pub(crate) fn gateway(base: &str) -> anyhow::Result<Gateway> {
+    let config = format!("[providers.openai]\nbase_url = \"{base}\"\nkey = {{ env = \"BENCH_KEY\" }}\n");
+    let keys = |source: &KeySource| match source {
+        KeySource::Env(name) if name == "BENCH_KEY" => Ok(Some("sk-bench".to_owned().into())),
+        _ => Ok(None),
+    };
+    let around = Surroundings {
+        clock: Arc::new(SystemClock),
+        check: SchemaCheck::new(manifest::schema::validate),
+        keys: &keys,
+        tools: "/nowhere".into(),
+        catalogue: None,
+    };
+    Ok(Gateway::build(toml::from_str(&config)?, around)?)
+}
+
+pub(crate) fn say(line: &Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     writeln!(out, "{line}")?;
     Ok(out.flush()?)

@@ -10,6 +10,7 @@ mod git;
 mod manifest;
 mod sandbox;
 mod server;
+mod thousand;
 
 use std::process::ExitCode;
 
@@ -19,7 +20,7 @@ const AREAS: [&str; 5] = ["sandbox", "gateway", "git", "manifest", "server"];
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [first, rest @ ..] = arguments.as_slice()
-        && ["--provider", "--door"].contains(&first.as_str())
+        && ["--provider", "--door", "--thousand"].contains(&first.as_str())
     {
         return serve(first, rest);
     }
@@ -77,6 +78,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn serve(role: &str, rest: &[String]) -> ExitCode {
     let served = runtime().map_err(anyhow::Error::from).and_then(|runtime| match (role, rest) {
         ("--door", [base]) => runtime.block_on(gateway::stand(base)),
+        ("--thousand", [base]) => runtime.block_on(thousand::ask(base)),
         _ => runtime.block_on(gateway::provide()),
     });
     match served {
