@@ -40,6 +40,7 @@ fn written(tape: &Tape) -> Json {
 fn question(prompt: &str) -> Question {
     Question {
         choice: Choice::of("local"),
+        conversation: None,
         system: None,
         messages: vec![Message::User { text: prompt.to_owned(), pictures: Vec::new() }],
         tools: Vec::new(),

@@ -3,6 +3,7 @@
 //! share a store, the later of two that asked at once fails and can be tried again.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use domain::id::MemoWriteId;
@@ -37,6 +38,13 @@ impl Sessions {
         turns.insert(key.clone(), Arc::downgrade(&turn));
         turn
     }
+}
+
+/// A name for a conversation that tells nothing of what it is about: providers see it.
+pub(crate) fn named(what: &impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    format!("spellbook-{:016x}", hasher.finish())
 }
 
 /// A conversation under way; one that is not kept has no key.
@@ -150,6 +158,11 @@ impl Session {
             With::Tools => self.before.turns.iter().flatten().cloned().map(Message::from).collect(),
             With::Words => self.before.turns.iter().flat_map(|turn| words(turn)).map(Message::from).collect(),
         }
+    }
+
+    /// A name for the conversation, where it is kept.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.kept.as_ref().map(|place| named(&place.key))
     }
 
     /// The models that may be asked: the conversation stays with the one that it is with.

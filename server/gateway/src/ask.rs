@@ -92,6 +92,7 @@ impl Asker {
         course: &mut Course,
     ) -> Result<Given, NoAnswer> {
         let mut prompt = Prompt {
+            conversation: question.conversation.clone(),
             system: question.system.clone(),
             messages: question.messages.clone(),
             tools: question.tools.clone(),
@@ -147,6 +148,7 @@ impl Asker {
     ) -> Result<(Vec<Picture>, String), NoAnswer> {
         let message = Message::User { text: drawing.prompt.clone(), pictures: drawing.from.clone() };
         let prompt = Prompt {
+            conversation: None,
             system: None,
             messages: vec![message],
             tools: Vec::new(),

@@ -49,6 +49,8 @@ pub struct ProviderConfig {
     pub limit_field: Option<LimitField>,
     /// Whether usage in a stream is asked for.
     pub stream_usage: Option<StreamUsage>,
+    /// Whether it is told which questions belong together.
+    pub cache_key: Option<CacheKey>,
     /// How long it may take.
     pub timeouts: Option<Timeouts>,
     /// Where it runs, as the operator calls it: `eu`, `on-premises`, …
@@ -131,6 +133,17 @@ pub enum StreamUsage {
     Asked,
     /// It comes by itself, and asking is an error.
     Unasked,
+}
+
+/// Whether a provider is told which questions belong together, so that it finds again what it has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheKey {
+    /// It finds it without, or refuses what it does not know.
+    #[default]
+    Unsent,
+    /// By `prompt_cache_key`, as OpenAI has it.
+    Sent,
 }
 
 /// How long a provider may take.

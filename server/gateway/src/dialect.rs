@@ -130,7 +130,7 @@ impl Spoken {
         match self {
             Self::Chat => openai::body(&target.provider, facts, prompt),
             Self::Messages => anthropic::body(facts, prompt),
-            Self::Responses => responses::body(facts, prompt),
+            Self::Responses => responses::body(&target.provider, facts, prompt),
             Self::Gemini => gemini::body(facts, prompt),
             Self::Images => images::body(facts, prompt),
         }
@@ -140,6 +140,7 @@ impl Spoken {
 /// What a model is asked, in no particular language.
 #[derive(Debug, Clone)]
 pub(crate) struct Prompt {
+    pub(crate) conversation: Option<String>,
     pub(crate) system: Option<String>,
     pub(crate) messages: Vec<Message>,
     pub(crate) tools: Vec<Tool>,
@@ -186,7 +187,7 @@ impl Prompt {
 
     /// Whether it will be asked again with more at its end, so that a provider does well to keep it.
     fn goes_on(&self) -> bool {
-        !self.tools.is_empty()
+        !self.tools.is_empty() || self.conversation.is_some()
     }
 }
 

@@ -43,7 +43,7 @@ mod tests;
 pub use catalogue::update::{CATALOGUE_MAX, CatalogueError, Update, fetch};
 pub use catalogue::{Capability, Origin};
 pub use config::{
-    Config, Dialect, HeaderText, KeySource, LimitField, LocalConfig, ModelConfig, ProviderConfig,
+    CacheKey, Config, Dialect, HeaderText, KeySource, LimitField, LocalConfig, ModelConfig, ProviderConfig,
     RetryConfig, StreamUsage, Timeouts,
 };
 pub use gateway::{BuildError, Gateway, Surroundings};

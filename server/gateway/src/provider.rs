@@ -9,7 +9,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::class::{Class, Fault};
-use crate::config::{Dialect, KeySource, LimitField, ProviderConfig, StreamUsage, Timeouts};
+use crate::config::{CacheKey, Dialect, KeySource, LimitField, ProviderConfig, StreamUsage, Timeouts};
 use crate::gateway::BuildError;
 use crate::health::PerMinute;
 use crate::listing::Key;
@@ -28,6 +28,7 @@ pub(crate) struct Provider {
     pub(crate) free: bool,
     pub(crate) limit_field: LimitField,
     pub(crate) stream_usage: StreamUsage,
+    pub(crate) cache_key: CacheKey,
     pub(crate) timeouts: Timeouts,
     pub(crate) region: Option<String>,
     pub(crate) allowed: PerMinute,
@@ -90,6 +91,7 @@ impl Provider {
             free: true,
             limit_field: LimitField::MaxTokens,
             stream_usage: StreamUsage::Asked,
+            cache_key: CacheKey::Unsent,
             timeouts,
             region: None,
             allowed: PerMinute::default(),
@@ -124,6 +126,7 @@ impl Provider {
             free: config.free.unwrap_or(false),
             limit_field: config.limit_field.unwrap_or_default(),
             stream_usage: config.stream_usage.unwrap_or_default(),
+            cache_key: config.cache_key.unwrap_or_default(),
             timeouts: config.timeouts.unwrap_or_default(),
             region: config.region.clone(),
             allowed: PerMinute { requests: config.requests_per_minute, tokens: config.tokens_per_minute },
@@ -266,6 +269,7 @@ fn lay_over(entry: &mut ProviderConfig, over: &ProviderConfig) {
     entry.key = over.key.clone().or_else(|| entry.key.take());
     entry.free = over.free.or(entry.free);
     entry.limit_field = over.limit_field.or(entry.limit_field);
+    entry.cache_key = over.cache_key.or(entry.cache_key);
     entry.stream_usage = over.stream_usage.or(entry.stream_usage);
     entry.timeouts = over.timeouts.or(entry.timeouts);
     entry.region = over.region.clone().or_else(|| entry.region.take());

@@ -112,6 +112,7 @@ pub(crate) fn with_patience(
 pub(crate) fn question(target: &str) -> Question {
     Question {
         choice: Choice::of(target),
+        conversation: None,
         system: Some("You greet.".to_owned()),
         messages: vec![Message::user("Greet the world.")],
         tools: Vec::new(),

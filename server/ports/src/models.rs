@@ -53,6 +53,9 @@ pub trait Models: std::fmt::Debug + Send + Sync {
 pub struct Question {
     /// Which models may be asked, and how one is chosen.
     pub choice: Choice,
+    /// A name for the conversation, where it will go on: the same for each question of it, and saying nothing
+    /// to others. Providers do well to keep what they read of it.
+    pub conversation: Option<String>,
     /// What the model is told before.
     pub system: Option<String>,
     /// What was said so far; the last word is not the model's.

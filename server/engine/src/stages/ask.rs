@@ -55,6 +55,7 @@ pub(super) async fn ask(stage: &PromptStage, asked: Asked, at: &At<'_>) -> Made 
     messages.push(asked.message());
     let question = Question {
         choice: session.staying(choice(&stage.agent, at)),
+        conversation: session.name(),
         system,
         messages: messages.clone(),
         tools: Vec::new(),

@@ -16,7 +16,7 @@ use super::jail;
 use super::servers::{self, All, Wanted};
 use super::tools::Tools;
 use super::{At, Made, Trouble, prompt};
-use crate::session::{Said, Session, With};
+use crate::session::{self, Said, Session, With};
 use crate::workspace::{Desk, Work};
 
 const WORKER: &str = include_str!("roles/worker.md");
@@ -150,6 +150,7 @@ impl Talk {
         messages.push(asked.message());
         let question = Question {
             choice: session.staying(choice(&stage.agent, at)),
+            conversation: session.name().or_else(|| Some(session::named(&(at.run.run.id, at.path)))),
             system: Some(system),
             messages,
             tools,

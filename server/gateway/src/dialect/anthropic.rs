@@ -121,17 +121,24 @@ fn messages(prompt: &Prompt) -> Vec<Value> {
     written.collect()
 }
 
-/// Marks the end of what does not change, and of what was said so far: the next question begins with the
-/// same ("Prompt caching").
+/// Marks the end of what does not change, of what was said so far, and of what had been said when it was asked
+/// before: this question begins with that one, and the next will begin with this ("Prompt caching"). Looking
+/// back from a mark it finds what it kept no more than twenty blocks before, and a turn may have more results.
+/// Three marks of the four that it takes.
 fn keep(body: &mut Value) {
-    let mark = json!({ "type": "ephemeral" });
     if body["system"].is_string() {
         keep_system(body);
     } else if let Some(last) = body["tools"].as_array_mut().and_then(|tools| tools.last_mut()) {
-        last["cache_control"] = mark.clone();
+        last["cache_control"] = json!({ "type": "ephemeral" });
     }
-    let Some(last) = body["messages"].as_array_mut().and_then(|messages| messages.last_mut()) else { return };
-    match &mut last["content"] {
+    let Some(messages) = body["messages"].as_array_mut() else { return };
+    messages.iter_mut().rev().filter(|message| message["role"] == "user").take(2).for_each(mark);
+}
+
+/// Marks the end of a message.
+fn mark(message: &mut Value) {
+    let mark = json!({ "type": "ephemeral" });
+    match &mut message["content"] {
         Value::Array(blocks) => {
             if let Some(block) = blocks.last_mut() {
                 block["cache_control"] = mark;

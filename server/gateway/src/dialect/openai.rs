@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Called, Draft, Prompt, Stop, arguments, call_names, count, data_url};
 use crate::catalogue::{Capability, Facts};
 use crate::class::Fault;
-use crate::config::{LimitField, StreamUsage};
+use crate::config::{CacheKey, LimitField, StreamUsage};
 use crate::provider::Provider;
 
 /// The body of a question.
@@ -30,6 +30,10 @@ pub(crate) fn body(provider: &Provider, facts: &Facts, prompt: &Prompt) -> Value
             LimitField::MaxCompletionTokens => "max_completion_tokens",
         };
         body[field] = limit.into();
+    }
+    if let Some(conversation) = prompt.conversation.as_ref().filter(|_| provider.cache_key == CacheKey::Sent)
+    {
+        body["prompt_cache_key"] = conversation.as_str().into();
     }
     if let Some(temperature) = prompt.temperature
         && !facts.has(Capability::NoTemperature)

@@ -11,9 +11,11 @@ use serde_json::{Value, json};
 use super::{Called, Draft, Prompt, Stop, arguments, broke_off, call_names, count, data_url};
 use crate::catalogue::{Capability, Facts};
 use crate::class::{Complaint, Fault};
+use crate::config::CacheKey;
+use crate::provider::Provider;
 
 /// The body of a question.
-pub(crate) fn body(facts: &Facts, prompt: &Prompt) -> Value {
+pub(crate) fn body(provider: &Provider, facts: &Facts, prompt: &Prompt) -> Value {
     let mut body = json!({ "model": facts.id, "input": input(prompt), "stream": true, "store": false });
     let spoken = prompt.shape.as_ref().filter(|_| !facts.takes_schema()).map(|shape| shape.in_words());
     let system: Vec<&str> = prompt.system.as_deref().into_iter().chain(spoken.as_deref()).collect();
@@ -22,6 +24,10 @@ pub(crate) fn body(facts: &Facts, prompt: &Prompt) -> Value {
     }
     if let Some(limit) = prompt.max_tokens {
         body["max_output_tokens"] = limit.into();
+    }
+    if let Some(conversation) = prompt.conversation.as_ref().filter(|_| provider.cache_key == CacheKey::Sent)
+    {
+        body["prompt_cache_key"] = conversation.as_str().into();
     }
     if let Some(temperature) = prompt.temperature
         && !facts.has(Capability::NoTemperature)

@@ -2,7 +2,7 @@
 
 use domain::money::NanoUsd;
 use domain::stage::Tokens;
-use ports::models::{Models, Question};
+use ports::models::{Message, Models, Question};
 use serde_json::json;
 
 use super::mock::{Act, Mock};
@@ -94,6 +94,35 @@ async fn a_long_system_prompt_is_marked_for_the_cache() {
             "what is asked once is not written down"
         );
     }
+}
+
+/// A conversation in words goes on too: what the next question begins with is marked, and OpenAI is told
+/// which it is. Nobody else is sent a field that it may refuse.
+#[tokio::test]
+async fn a_conversation_is_marked_for_the_cache_where_it_ends_and_where_it_ended() {
+    let said = |text: &str| Message::Assistant { text: text.to_owned(), calls: Vec::new() };
+    let messages =
+        vec![Message::user("One?"), said("1."), Message::user("Two?"), said("2."), Message::user("Three?")];
+    let asked = |model: &str| {
+        let conversation = Some("spellbook-7".to_owned());
+        Question { conversation, messages: messages.clone(), ..question(model) }
+    };
+    let (openai, other) = (Mock::start(vec![chat("3.")]).await, Mock::start(vec![chat("3.")]).await);
+    let mock = Mock::start(vec![Act::stream(ANTHROPIC)]).await;
+    let gateway = gateway(&openai, Some(&other), Some(&mock));
+    for model in ["claude-sonnet-4-6", "gpt-4o", "other/big"] {
+        ask(&gateway, asked(model)).await.0.unwrap();
+    }
+    let body = mock.requests()[0].json();
+    let marked =
+        |text: &str| json!([{ "type": "text", "text": text, "cache_control": { "type": "ephemeral" } }]);
+    assert_eq!(body["system"], marked("You greet."));
+    let contents: Vec<_> =
+        body["messages"].as_array().unwrap().iter().map(|one| one["content"].clone()).collect();
+    assert_eq!(contents, [json!("One?"), json!("1."), marked("Two?"), json!("2."), marked("Three?")]);
+    assert_eq!(body.to_string().matches("cache_control").count(), 3);
+    assert_eq!(openai.requests()[0].json()["prompt_cache_key"], "spellbook-7");
+    assert!(!String::from_utf8_lossy(&other.requests()[0].body).contains("cache"));
 }
 
 #[tokio::test]

@@ -36,6 +36,19 @@ fn gateway(mock: &Mock) -> Gateway {
     build(&toml, "/nowhere".into())
 }
 
+/// Only OpenAI is told which conversation it is; Gemini keeps by itself what it has read.
+#[tokio::test]
+async fn responses_are_told_the_conversation() {
+    let mock = Mock::start(vec![responses("ok"), gemini("ok")]).await;
+    let gateway = gateway(&mock);
+    for model in ["gpt-5", "gemini-2.5-flash"] {
+        let asked = Question { conversation: Some("spellbook-7".to_owned()), ..question(model) };
+        ask(&gateway, asked).await.0.unwrap();
+    }
+    assert_eq!(mock.requests()[0].json()["prompt_cache_key"], "spellbook-7");
+    assert!(!String::from_utf8_lossy(&mock.requests()[1].body).contains("cache"));
+}
+
 /// An event of Gemini's with this text.
 fn gemini(text: &str) -> Act {
     let content = json!({ "role": "model", "parts": [{ "text": text }] });

@@ -93,7 +93,7 @@ async fn a_conversation_is_written_for_messages_and_marked_for_the_cache() {
             { "type": "tool_use", "id": "call00002", "name": "list", "input": {} } ] },
         { "role": "user", "content": [
             { "type": "tool_result", "tool_use_id": "call00001", "content": "fn a()", "is_error": false },
-            { "type": "tool_result", "tool_use_id": "call00002", "content": "the arguments are no JSON", "is_error": true } ] },
+            { "type": "tool_result", "tool_use_id": "call00002", "content": "the arguments are no JSON", "is_error": true, "cache_control": mark } ] },
         { "role": "assistant", "content": [{ "type": "tool_use", "id": "call00003", "name": "list", "input": {} }] },
         { "role": "user", "content": [
             { "type": "tool_result", "tool_use_id": "call00003", "content": "a.rs", "is_error": false, "cache_control": mark } ] },

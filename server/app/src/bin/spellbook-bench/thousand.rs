@@ -63,6 +63,7 @@ fn question(number: usize) -> Question {
         format!("+    let value_{number} = read(&path).with_context(|| format!(\"{{path}} is gone\"))?;\n");
     Question {
         choice: Choice::of("gpt-5"),
+        conversation: None,
         system: Some("You review changes. Answer in one short paragraph.".to_owned()),
         messages: vec![Message::user(line.repeat(QUESTION / line.len()))],
         tools: Vec::new(),
