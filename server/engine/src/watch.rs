@@ -8,7 +8,6 @@ use std::time::Duration;
 use domain::id::RepositoryId;
 use domain::repository::{Origin, Repository, Sync, SyncStatus};
 use domain::time::Timestamp;
-use ports::Retry;
 use ports::source::{Fetched, Remote, SourceError};
 use ports::store::StoreError;
 use secrecy::SecretString;
@@ -77,11 +76,18 @@ pub async fn next(world: &World, watching: &Watching) -> Result<WatchOutcome, St
 /// # Errors
 /// When the store does not answer.
 pub async fn look(world: &World, repository: &Repository) -> Result<SyncStatus, StoreError> {
-    let Origin::Watched { url, .. } = &repository.origin else { return Ok(repository.sync.status) };
+    let Origin::Watched { url, credential, .. } = &repository.origin else {
+        return Ok(repository.sync.status);
+    };
     let begun = world.clock.now();
-    let fetched = match credential(world, repository).await {
-        Err(error) => Err(error),
-        Ok(credential) => world.source.fetch(repository.id, &remote(world, url, credential)).await,
+    let secret = match credential {
+        None => Ok(None),
+        Some(name) => world.secrets.secret(repository.id, name).await.map_err(|error| error.to_string()),
+    };
+    let fetched = match (secret, credential) {
+        (Err(message), _) => Err(SourceError::Unauthorized(message)),
+        (Ok(None), Some(name)) => Err(SourceError::Unauthorized(format!("the secret `{name}` is not set"))),
+        (Ok(secret), _) => world.source.fetch(repository.id, &remote(world, url, secret)).await,
     };
     match fetched {
         Ok(fetched) => {
@@ -96,35 +102,6 @@ pub async fn look(world: &World, repository: &Repository) -> Result<SyncStatus, 
             settle(world, repository, begun, status).await
         }
         Err(error) => settle(world, repository, begun, Err(error.to_string())).await,
-    }
-}
-
-/// Where a watched repository is fetched from, with what opens it; `None` for one that is hosted here.
-///
-/// # Errors
-/// When what opens it is not to be had.
-pub(crate) async fn remote_of(world: &World, repository: &Repository) -> Result<Option<Remote>, SourceError> {
-    let Origin::Watched { url, .. } = &repository.origin else { return Ok(None) };
-    Ok(Some(remote(world, url, credential(world, repository).await?)))
-}
-
-/// What opens a watched repository: given out by its forge, else a secret, when it needs one.
-async fn credential(world: &World, repository: &Repository) -> Result<Option<SecretString>, SourceError> {
-    match &repository.origin {
-        Origin::Hosted | Origin::Watched { place: None, credential: None, .. } => Ok(None),
-        Origin::Watched { place: Some(_), .. } => {
-            world.forge.credential(repository).await.map_err(|error| match error.retry {
-                Retry::Later => SourceError::Unreachable(error.message),
-                Retry::Never => SourceError::Unauthorized(error.message),
-            })
-        }
-        Origin::Watched { credential: Some(name), .. } => {
-            let secret = world.secrets.secret(repository.id, name).await;
-            let secret = secret.map_err(|error| SourceError::Unauthorized(error.to_string()))?;
-            secret
-                .map(Some)
-                .ok_or_else(|| SourceError::Unauthorized(format!("the secret `{name}` is not set")))
-        }
     }
 }
 
