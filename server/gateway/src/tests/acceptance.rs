@@ -15,15 +15,12 @@ use super::mock::{Act, End, Mock};
 use super::{ask, build, to_any};
 use crate::Gateway;
 
-/// What comes of a fault.
-struct Outcome {
-    /// The answer, or the code of the failure.
-    ended: Result<&'static str, &'static str>,
-    /// How often each was asked.
-    asked: (usize, usize),
-    /// The rows of the ledger, in order: who, the class of its failure, and how it is charged.
-    rows: &'static [(&'static str, &'static str, Charged)],
-}
+/// A fault: its name, what the first provider does, the answer or the code of the failure, how often each was
+/// asked, and the rows of the ledger.
+type Fault = (&'static str, Vec<Act>, Result<&'static str, &'static str>, (usize, usize), Rows);
+
+/// Rows of the ledger, in order: who, the class of its failure, and how it is charged.
+type Rows = &'static [(&'static str, &'static str, Charged)];
 
 /// How a call is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,130 +37,47 @@ enum Charged {
 
 use Charged::{Nothing, Part, Read, Said};
 
-/// Each fault by its name, what the first provider does, and what comes of it.
-fn faults() -> Vec<(&'static str, Vec<Act>, Outcome)> {
+const ONE: (&str, &str, Charged) = ("first", "", Said);
+const TWO: (&str, &str, Charged) = ("second", "", Said);
+const REFUSED: (&str, &str, Charged) = ("first", "transient", Nothing);
+const SILENT: (&str, &str, Charged) = ("first", "transient", Read);
+const BROKEN: (&str, &str, Charged) = ("first", "stream_broken", Part);
+const BUSY: (&str, &str, Charged) = ("first", "rate_limited", Nothing);
+
+fn faults() -> Vec<Fault> {
     let thrice = |act: Act| vec![act.clone(), act.clone(), act];
     let once = |act: Act| vec![act, chat("one")];
     let cut = || Act::Stream((0..40).map(|_| piece("word ")).collect(), End::Cut);
-    let outcome = |ended, asked, rows| Outcome { ended, asked, rows };
+    let late = || Act::Stream(Vec::new(), End::Stall);
+    let stalled = || Act::Stream(vec![piece("half ")], End::Stall);
+    let malformed = || Act::Stream(vec![piece("half "), b"data: {\"choices\":[\n\n".to_vec()], End::Whole);
+    let unmarked = || Act::Stream(vec![stop("one")], End::Whole);
+    let (one, two, filtered) = (Ok("one"), Ok("two"), Err("model_refused"));
+    let gone: Rows = &[("first", "account", Nothing), TWO];
+    let too_long: Rows = &[("first", "capability", Nothing), TWO];
+    let content: Rows = &[("first", "content", Nothing)];
     vec![
-        (
-            "S01 429 with Retry-After, once",
-            once(busy(Some("0.01"))),
-            outcome(Ok("one"), (2, 0), &[("first", "rate_limited", Nothing), ("first", "", Said)]),
-        ),
-        (
-            "S02 429 again and again",
-            vec![busy(None)],
-            outcome(Ok("two"), (1, 1), &[("first", "rate_limited", Nothing), ("second", "", Said)]),
-        ),
-        (
-            "S03 500 once",
-            once(refused(500, "server_error")),
-            outcome(Ok("one"), (2, 0), &[("first", "transient", Nothing), ("first", "", Said)]),
-        ),
-        (
-            "S04 503 again and again",
-            thrice(refused(503, "down")),
-            outcome(
-                Ok("two"),
-                (3, 1),
-                &[
-                    ("first", "transient", Nothing),
-                    ("first", "transient", Nothing),
-                    ("first", "transient", Nothing),
-                    ("second", "", Said),
-                ],
-            ),
-        ),
-        (
-            "S05 the connection is reset",
-            once(Act::Reset),
-            outcome(Ok("one"), (2, 0), &[("first", "transient", Read), ("first", "", Said)]),
-        ),
-        (
-            "S06 silence",
-            thrice(Act::Silence),
-            outcome(
-                Ok("two"),
-                (3, 1),
-                &[
-                    ("first", "transient", Read),
-                    ("first", "transient", Read),
-                    ("first", "transient", Read),
-                    ("second", "", Said),
-                ],
-            ),
-        ),
-        (
-            "S07 the first piece comes late",
-            thrice(Act::Stream(Vec::new(), End::Stall)),
-            outcome(
-                Ok("two"),
-                (3, 1),
-                &[
-                    ("first", "transient", Read),
-                    ("first", "transient", Read),
-                    ("first", "transient", Read),
-                    ("second", "", Said),
-                ],
-            ),
-        ),
-        (
-            "S08 cut after 40 pieces of 60",
-            once(cut()),
-            outcome(Ok("one"), (2, 0), &[("first", "stream_broken", Part), ("first", "", Said)]),
-        ),
-        (
-            "S09 stalled in the middle",
-            once(Act::Stream(vec![piece("half ")], End::Stall)),
-            outcome(Ok("one"), (2, 0), &[("first", "stream_broken", Part), ("first", "", Said)]),
-        ),
-        (
-            "S10 a piece that is no JSON",
-            once(Act::Stream(vec![piece("half "), b"data: {\"choices\":[\n\n".to_vec()], End::Whole)),
-            outcome(Ok("one"), (2, 0), &[("first", "stream_broken", Part), ("first", "", Said)]),
-        ),
-        (
-            "S11 no [DONE] at the end",
-            vec![Act::Stream(vec![stop("one")], End::Whole)],
-            outcome(Ok("one"), (1, 0), &[("first", "", Said)]),
-        ),
-        (
-            "S12 the question is too long",
-            vec![refused(400, "context_length_exceeded")],
-            outcome(Ok("two"), (1, 1), &[("first", "capability", Nothing), ("second", "", Said)]),
-        ),
-        (
-            "S13 a filter refuses the question",
-            vec![refused(400, "content_filter")],
-            outcome(Err("model_refused"), (1, 0), &[("first", "content", Nothing)]),
-        ),
-        (
-            "S14 cut, and the next takes no half an answer",
-            thrice(cut()),
-            outcome(
-                Ok("two"),
-                (3, 1),
-                &[
-                    ("first", "stream_broken", Part),
-                    ("first", "stream_broken", Part),
-                    ("first", "stream_broken", Part),
-                    ("second", "", Said),
-                ],
-            ),
-        ),
-        (
-            "S16 what failed is not charged as what answered",
-            vec![refused(401, "invalid_api_key")],
-            outcome(Ok("two"), (1, 1), &[("first", "account", Nothing), ("second", "", Said)]),
-        ),
+        ("S01 429 with Retry-After, once", once(busy(Some("0.01"))), one, (2, 0), &[BUSY, ONE]),
+        ("S02 429 again and again", thrice(busy(None)), two, (1, 1), &[BUSY, TWO]),
+        ("S03 500 once", once(refused(500, "server_error")), one, (2, 0), &[REFUSED, ONE]),
+        ("S04 503 always", thrice(refused(503, "down")), two, (3, 1), &[REFUSED, REFUSED, REFUSED, TWO]),
+        ("S05 the connection is reset", once(Act::Reset), one, (2, 0), &[SILENT, ONE]),
+        ("S06 silence", thrice(Act::Silence), two, (3, 1), &[SILENT, SILENT, SILENT, TWO]),
+        ("S07 the first piece is late", thrice(late()), two, (3, 1), &[SILENT, SILENT, SILENT, TWO]),
+        ("S08 cut after 40 pieces of 60", once(cut()), one, (2, 0), &[BROKEN, ONE]),
+        ("S09 stalled in the middle", once(stalled()), one, (2, 0), &[BROKEN, ONE]),
+        ("S10 a piece that is no JSON", once(malformed()), one, (2, 0), &[BROKEN, ONE]),
+        ("S11 no [DONE] at the end", vec![unmarked()], one, (1, 0), &[ONE]),
+        ("S12 too long", vec![refused(400, "context_length_exceeded")], two, (1, 1), too_long),
+        ("S13 a filter refuses it", vec![refused(400, "content_filter")], filtered, (1, 0), content),
+        ("S14 cut, and nobody goes on with half", thrice(cut()), two, (3, 1), &[BROKEN, BROKEN, BROKEN, TWO]),
+        ("S16 each is billed as itself", vec![refused(401, "invalid_api_key")], two, (1, 1), gone),
     ]
 }
 
 #[tokio::test]
 async fn each_fault_ends_as_the_table_says_and_is_billed_right() {
-    for (name, acts, expect) in faults() {
+    for (name, acts, end, asked, expect) in faults() {
         let waits = |act: &Act| matches!(act, Act::Silence | Act::Stream(_, End::Stall));
         let time = if acts.iter().any(waits) { "400ms" } else { "30s" };
         let (one, two) = (Mock::start(acts).await, Mock::start(vec![chat("two"); 2]).await);
@@ -172,11 +86,11 @@ async fn each_fault_ends_as_the_table_says_and_is_billed_right() {
             Ok(answer) => (Ok(answer.text), answer.calls),
             Err(error) => (Err(error.failure.code), error.calls),
         };
-        let expected = expect.ended.map(str::to_owned).map_err(str::to_owned);
+        let expected = end.map(str::to_owned).map_err(str::to_owned);
         assert_eq!(ended, expected, "{name}");
-        assert_eq!((one.requests().len(), two.requests().len()), expect.asked, "{name}: who was asked");
+        assert_eq!((one.requests().len(), two.requests().len()), asked, "{name}: who was asked");
         let rows: Vec<_> = calls.iter().map(row).collect();
-        assert_eq!(rows, expect.rows, "{name}: {calls:?}");
+        assert_eq!(rows, expect, "{name}: {calls:?}");
         // Nobody is asked to go on with what another began.
         for request in one.requests().iter().chain(&two.requests()) {
             let body = request.json();
