@@ -27,6 +27,17 @@ pub(crate) fn words(error: &gix::Error) -> String {
     words.join(": ")
 }
 
+/// What an HTTP status says about who may see a repository.
+pub(crate) fn of_status(status: u16) -> Option<SourceError> {
+    match status {
+        401 | 403 => Some(SourceError::Unauthorized("the remote wants another credential".into())),
+        404 | 410 => {
+            Some(SourceError::NotFound("the remote has no such repository, or hides it from us".into()))
+        }
+        _ => None,
+    }
+}
+
 pub(crate) fn no_commit(commit: &domain::name::Commit) -> SourceError {
     SourceError::NotFound(format!("there is no commit {commit} in this repository"))
 }

@@ -19,21 +19,41 @@ use gix::refs::{FullName, Target};
 use gix::{ObjectId, progress::Discard};
 use ports::source::{Fetched, SourceError};
 
+use crate::bring::Brought;
 use crate::config::Bounds;
-use crate::error::{Doing, refused, words};
+use crate::error::{Doing, of_status, refused, words};
 use crate::meter::{Meter, Metered};
 use crate::mirror::Mirrors;
 use crate::verify::verify;
 use crate::{object, reference};
 
-const REFSPECS: [&str; 3] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", "HEAD"];
-
 /// One fetch into one mirror.
 pub(crate) struct Fetch<'a> {
     pub(crate) mirrors: &'a Mirrors,
     pub(crate) repository: RepositoryId,
+    pub(crate) wish: &'a Wish,
     pub(crate) bounds: Bounds,
     pub(crate) meter: &'a Meter,
+}
+
+/// What is fetched.
+#[derive(Debug, Clone)]
+pub(crate) enum Wish {
+    /// All branches and tags; what is gone there goes here too.
+    BranchesAndTags,
+    /// One other ref.
+    One(Brought),
+}
+
+impl Wish {
+    fn refspecs(&self) -> Vec<String> {
+        match self {
+            Self::BranchesAndTags => {
+                ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", "HEAD"].map(str::to_owned).into()
+            }
+            Self::One(brought) => vec![format!("+{}:{}", brought.theirs(), brought.ours())],
+        }
+    }
 }
 
 /// The remote, ready to be asked.
@@ -43,13 +63,33 @@ struct Wire<'w, T> {
 }
 
 /// What is on the remote and not here, and the other way round.
-struct Moves {
+pub(crate) struct Moves {
     map: RefMap,
-    changed: BTreeMap<FullName, ObjectId>,
+    pub(crate) changed: BTreeMap<FullName, ObjectId>,
     gone: Vec<(FullName, ObjectId)>,
     local: BTreeMap<FullName, ObjectId>,
     head: Option<Branch>,
     is_head_new: bool,
+    /// What the remote surely has as well.
+    common: Vec<ObjectId>,
+    /// What it may have as well.
+    pub(crate) tips: Vec<ObjectId>,
+}
+
+impl Moves {
+    /// Nothing is to be done.
+    pub(crate) fn none(map: RefMap) -> Self {
+        Self {
+            map,
+            changed: BTreeMap::new(),
+            gone: Vec::new(),
+            local: BTreeMap::new(),
+            head: None,
+            is_head_new: false,
+            common: Vec::new(),
+            tips: Vec::new(),
+        }
+    }
 }
 
 impl Fetch<'_> {
@@ -74,7 +114,10 @@ impl Fetch<'_> {
             self.receive(&mirror, &moves, &mut wire)?;
         }
         drop(transport);
-        move_refs(&mirror, &moves)?;
+        match self.wish {
+            Wish::BranchesAndTags => move_refs(&mirror, &moves)?,
+            Wish::One(brought) => brought.land(&mirror, &moves)?,
+        }
         if let (Some(head), true) = (&moves.head, moves.is_head_new) {
             reference::set_head(&mirror, head)?;
         }
@@ -87,12 +130,12 @@ impl Fetch<'_> {
         handshake: &mut Handshake,
         transport: &mut impl Transport,
     ) -> Result<Moves, SourceError> {
-        let specs = REFSPECS.map(|spec| {
-            gix::refspec::parse(spec.into(), gix::refspec::parse::Operation::Fetch)
+        let specs = self.wish.refspecs().into_iter().map(|spec| {
+            gix::refspec::parse(spec.as_str().into(), gix::refspec::parse::Operation::Fetch)
                 .expect("because these are valid")
                 .to_owned()
         });
-        let wanted = Wanted { fetch_refspecs: specs.to_vec(), extra_refspecs: Vec::new() };
+        let wanted = Wanted { fetch_refspecs: specs.collect(), extra_refspecs: Vec::new() };
         let map = handshake
             .prepare_lsrefs_or_extract_refmap(agent(), true, wanted)
             .and_then(|refs| refs.fetch_blocking(Discard, transport, false))
@@ -107,7 +150,10 @@ impl Fetch<'_> {
                 map.remote_refs.len()
             ));
         }
-        compare(repo, map)
+        match self.wish {
+            Wish::BranchesAndTags => compare(repo, map),
+            Wish::One(brought) => brought.compare(repo, map),
+        }
     }
 
     /// Gets the objects that are missing. Until they are checked they lie where nothing sees them;
@@ -224,15 +270,12 @@ impl Fetch<'_> {
         if self.meter.is_stopped() {
             return SourceError::Unreachable("the remote did not answer in time".into());
         }
-        match self.meter.status.load(std::sync::atomic::Ordering::Relaxed) {
-            401 | 403 => return SourceError::Unauthorized("the remote wants another credential".into()),
-            404 | 410 => {
-                return SourceError::NotFound(
-                    "the remote has no such repository, or hides it from us".into(),
-                );
-            }
-            429 | 500.. => return SourceError::Unreachable(text),
-            _ => {}
+        let status = self.meter.status.load(std::sync::atomic::Ordering::Relaxed);
+        if let Some(error) = of_status(status) {
+            return error;
+        }
+        if matches!(status, 429 | 500..) {
+            return SourceError::Unreachable(text);
         }
         if text.contains("not allowed here") || text.contains("redirects") || text.contains("shallow") {
             return SourceError::Refused(text);
@@ -284,7 +327,12 @@ fn compare(repo: &gix::Repository, mut map: RefMap) -> Result<Moves, SourceError
         Some(name) => ref_name(&name).is_some_and(|name| remote.contains_key(&name)),
         None => false,
     });
-    Ok(Moves { map, changed: remote, gone, local, head, is_head_new })
+    let is_moved = |name| remote.contains_key(name) || gone.iter().any(|(gone, _)| gone == name);
+    let (moved, unmoved): (Vec<_>, Vec<_>) = local.iter().partition(|(name, _)| is_moved(*name));
+    let ids =
+        |refs: Vec<(&FullName, &ObjectId)>, most| refs.into_iter().take(most).map(|(_, id)| *id).collect();
+    let (tips, common) = (ids(moved, usize::MAX), ids(unmoved, MOST_COMMON));
+    Ok(Moves { map, changed: remote, gone, local, head, is_head_new, common, tips })
 }
 
 /// Only names that the product knows; others could not be addressed anyway.
@@ -355,15 +403,12 @@ const MOST_COMMON: usize = 256;
 
 impl Negotiation<'_, '_, '_> {
     fn begin(&mut self) -> Result<(), SourceError> {
-        let (moved, common): (Vec<_>, Vec<_>) = self.moves.local.iter().partition(|(name, _)| {
-            self.moves.changed.contains_key(*name) || self.moves.gone.iter().any(|(gone, _)| gone == *name)
-        });
-        for (_, id) in common.into_iter().take(MOST_COMMON) {
+        for id in &self.moves.common {
             if let Some(commit) = object::peeled(self.repo, *id)? {
                 self.negotiator.known_common(commit, self.graph).doing("preparing a fetch")?;
             }
         }
-        for (_, id) in moved {
+        for id in &self.moves.tips {
             if let Some(commit) = object::peeled(self.repo, *id)? {
                 self.negotiator.add_tip(commit, self.graph).doing("preparing a fetch")?;
             }

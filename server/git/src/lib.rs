@@ -26,6 +26,7 @@ mod ignored;
 mod snapshot;
 
 mod address;
+mod bring;
 mod connect;
 mod fetch;
 mod https;

@@ -166,6 +166,7 @@ fn settings(config: &Config, hooks: &Path) -> Vec<(&'static str, String)> {
         ("receive.denyNonFastForwards", "false"),
         ("receive.hideRefs", "refs/spellbook"),
         ("uploadpack.hideRefs", "refs/spellbook/kept"),
+        ("uploadpack.hideRefs", "refs/spellbook/brought"),
         ("uploadpack.allowFilter", "true"),
     ]
     .map(|(key, value)| (key, value.to_owned()))

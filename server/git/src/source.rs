@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::files::File;
@@ -9,15 +10,16 @@ use domain::id::{RepositoryId, RunId};
 use domain::name::{Branch, Commit, Tag};
 use domain::time::Timestamp;
 use ports::source::{
-    CommitInfo, CommitSpec, Diff, Directory, Entry, Fetched, MergeSpec, Merged, Moved, PathChange,
+    CommitInfo, CommitSpec, Diff, Directory, Entry, Fetched, MergeSpec, Merged, Moved, PathChange, PushSpec,
     ReadBounds, Remote, RemotePolicy, Snapshot, SnapshotSpec, Source, SourceError, View,
 };
 use tokio::sync::Semaphore;
 
+use crate::bring::Brought;
 use crate::config::Config;
 use crate::connect::Means;
 use crate::error::Doing;
-use crate::fetch::Fetch;
+use crate::fetch::{Fetch, Wish};
 use crate::hook::RefUpdate;
 use crate::meter::Meter;
 use crate::mirror::{Mirror, Mirrors};
@@ -113,6 +115,29 @@ impl Git {
         .await
     }
 
+    /// Does work for which a remote is needed, in so much time. When that is over, what is under way sees
+    /// it soon: reads fail, programs are killed. The turn ends only then.
+    async fn abroad<T: Send + 'static, Turn: Send + 'static>(
+        &self,
+        timeout: Duration,
+        turn: impl Future<Output = Turn> + Send,
+        work: impl FnOnce(&Inner, &Arc<Meter>) -> Result<T, SourceError> + Send + 'static,
+    ) -> Result<T, SourceError> {
+        let meter = Arc::new(Meter::new());
+        let _stop = StopOnDrop(Arc::clone(&meter));
+        let working = async {
+            let turn = turn.await;
+            let work = move |inner: &Inner| {
+                let _turn = turn;
+                work(inner, &meter)
+            };
+            self.inner.work(&self.inner.fetches, work).await
+        };
+        tokio::time::timeout(timeout, working).await.unwrap_or_else(|_| {
+            Err(SourceError::Unreachable(format!("the remote took more than {} s", timeout.as_secs_f32())))
+        })
+    }
+
     /// Does blocking work on a thread for it, when it is its turn.
     async fn work<T: Send + 'static>(
         &self,
@@ -163,19 +188,24 @@ impl Inner {
         Ok(slot.get_or_init(|| client).clone())
     }
 
+    fn means(&self, address: &Address, policy: RemotePolicy) -> Result<Means<'_>, SourceError> {
+        let client = match address {
+            Address::Http(_) => Some(self.client(policy)?),
+            Address::Ssh { .. } | Address::File(_) => None,
+        };
+        Ok(Means { program: &self.program, client, ssh: self.config.ssh.as_ref() })
+    }
+
     fn fetch(
         &self,
         repository: RepositoryId,
         remote: &Remote,
+        wish: &Wish,
         meter: &Meter,
     ) -> Result<Fetched, SourceError> {
         let address = Address::parse(&remote.url, remote.policy)?;
-        let fetch = Fetch { mirrors: &self.mirrors, repository, bounds: self.config.bounds, meter };
-        let client = match &address {
-            Address::Http(_) => Some(self.client(remote.policy)?),
-            Address::Ssh { .. } | Address::File(_) => None,
-        };
-        let means = Means { program: &self.program, client, ssh: self.config.ssh.as_ref() };
+        let fetch = Fetch { mirrors: &self.mirrors, repository, wish, bounds: self.config.bounds, meter };
+        let means = self.means(&address, remote.policy)?;
         let fetched = connect::fetch(&fetch, &means, &address, remote)?;
         let path = self.mirrors.path(repository);
         if fetched != Fetched::Unchanged && maintain::is_due(&path) {
@@ -358,36 +388,34 @@ impl Source for Git {
         self.read(repository, move |_, mirror| commit::keep(mirror, &commit)).await
     }
 
+    async fn fetch(&self, repository: RepositoryId, remote: &Remote) -> Result<Fetched, SourceError> {
+        let owned = remote.clone();
+        let turn = self.inner.turns.take(repository);
+        self.abroad(remote.timeout, turn, move |inner, meter| {
+            inner.fetch(repository, &owned, &Wish::BranchesAndTags, meter)
+        })
+        .await
+    }
+
     async fn bring(
         &self,
-        _repository: RepositoryId,
-        _remote: &Remote,
-        _reference: &str,
+        repository: RepositoryId,
+        remote: &Remote,
+        reference: &str,
     ) -> Result<Commit, SourceError> {
-        Err(SourceError::Broken("TEMPORARY".to_owned()))
-    }
-
-    async fn push(&self, _push: ports::source::PushSpec<'_>) -> Result<Moved, SourceError> {
-        Err(SourceError::Broken("TEMPORARY".to_owned()))
-    }
-
-    async fn fetch(&self, repository: RepositoryId, remote: &Remote) -> Result<Fetched, SourceError> {
-        let meter = Arc::new(Meter::new());
-        // When the time is over, what is under way sees it soon: reads fail, programs are killed.
-        // The repository is free for the next fetch only then.
-        let _stop = StopOnDrop(Arc::clone(&meter));
-        let (owned, timeout) = (remote.clone(), remote.timeout);
-        let fetch = async {
-            let turn = self.inner.turns.take(repository).await;
-            let work = move |inner: &Inner| {
-                let _turn = turn;
-                inner.fetch(repository, &owned, &meter)
-            };
-            self.inner.work(&self.inner.fetches, work).await
-        };
-        tokio::time::timeout(timeout, fetch).await.unwrap_or_else(|_| {
-            Err(SourceError::Unreachable(format!("the remote took more than {} s", timeout.as_secs_f32())))
+        let brought = Brought::parse(reference)?;
+        let owned = remote.clone();
+        let turn = self.inner.turns.take(repository);
+        self.abroad(remote.timeout, turn, move |inner, meter| {
+            inner.fetch(repository, &owned, &Wish::One(brought.clone()), meter)?;
+            let at = reference::target(&*inner.mirrors.open(repository)?, brought.ours())?;
+            at.map(object::name).ok_or_else(|| SourceError::Broken("what was brought is not there".into()))
         })
+        .await
+    }
+
+    async fn push(&self, _push: PushSpec<'_>) -> Result<Moved, SourceError> {
+        Err(SourceError::Broken("TEMPORARY".to_owned()))
     }
 }
 

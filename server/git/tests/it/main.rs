@@ -6,6 +6,7 @@
 
 mod fixture;
 
+mod bring;
 mod fetch;
 mod hostile_remotes;
 mod https;
