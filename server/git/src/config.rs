@@ -48,7 +48,7 @@ pub struct Ssh {
 pub struct Bounds {
     /// How many reads and writes go on at once.
     pub operations: usize,
-    /// How many fetches go on at once.
+    /// How many fetches, and pushes to remotes, go on at once.
     pub fetches: usize,
     /// How many requests are served over HTTP at once.
     pub requests: usize,

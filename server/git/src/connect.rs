@@ -1,15 +1,17 @@
-//! How a fetch reaches its remote: https by our own client, ssh by the `ssh` program, a directory of
-//! this machine by `git upload-pack`.
+//! How a remote is reached: https by our own client, ssh by the `ssh` program, a directory of this
+//! machine by the `git` program.
 
 use std::io::BufReader;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use gix::bstr::BString;
-use gix::protocol::transport::Protocol;
 use gix::protocol::transport::client::blocking_io::http::Transport as HttpTransport;
 use gix::protocol::transport::client::git::{ConnectMode, blocking_io::Connection as Piped};
-use ports::source::{Fetched, Remote, RemotePolicy, SourceError};
+use gix::protocol::transport::{Protocol, Service};
+use ports::source::{Fetched, Moved, Remote, RemotePolicy, SourceError};
 use reqwest::header::HeaderValue;
 use secrecy::ExposeSecret;
 
@@ -17,8 +19,10 @@ use crate::config::Ssh;
 use crate::error::{Doing, refused};
 use crate::fetch::Fetch;
 use crate::https::Connection;
-use crate::meter::Metered;
+use crate::meter::{self, Metered};
 use crate::program::{Program, complaint};
+use crate::push::Push;
+use crate::receiver::{OverHttp, OverProgram};
 use crate::remote::{Address, allow};
 
 /// What connections are made with.
@@ -38,11 +42,8 @@ pub(crate) fn fetch(
 ) -> Result<Fetched, SourceError> {
     match address {
         Address::Http(url) => {
-            let Some(client) = means.client.clone() else {
-                return Err(SourceError::Broken("there is no https client".into()));
-            };
             let connection = Connection {
-                client,
+                client: means.client()?,
                 authorization: remote.credential.as_ref().map(authorization).transpose()?,
                 timeout: remote.timeout,
                 meter: fetch.meter,
@@ -51,23 +52,87 @@ pub(crate) fn fetch(
             let parsed = gix::url::parse(url.as_str()).doing("reading an address")?;
             fetch.run(HttpTransport::new_http(connection, parsed, Protocol::V2, false))
         }
-        Address::Ssh { user, host, port, path } => {
-            let Some(ssh) = means.ssh else {
-                return refused("no ssh key is configured, so ssh addresses are not allowed");
-            };
-            let place = resolve(host, *port, remote.policy)?;
-            let mut command = means.program.other(&ssh.program);
-            options(&mut command, ssh, host, place);
-            // The other side is a shell; the path has no character that means anything to it.
-            command.args(["--", &format!("{user}@{host}"), &format!("git-upload-pack '{path}'")]);
-            piped(fetch, command, path)
+        Address::Ssh { path, .. } => {
+            piped(fetch, means.command(address, remote.policy, Service::UploadPack)?, path)
         }
         Address::File(path) => {
-            let mut command = means.program.git();
-            command.args(["upload-pack", "--"]).arg(path);
+            let command = means.command(address, remote.policy, Service::UploadPack)?;
             piped(fetch, command, &path.display().to_string())
         }
     }
+}
+
+/// Pushes to an address.
+pub(crate) fn push(
+    push: &Push<'_>,
+    means: &Means<'_>,
+    address: &Address,
+    remote: &Remote,
+) -> Result<Moved, SourceError> {
+    match address {
+        Address::Http(url) => push.run(&mut OverHttp {
+            client: means.client()?,
+            authorization: remote.credential.as_ref().map(authorization).transpose()?,
+            timeout: remote.timeout,
+            meter: Arc::clone(push.meter),
+            base: url.as_str().trim_end_matches('/').to_owned(),
+        }),
+        Address::Ssh { .. } | Address::File(_) => {
+            let command = means.command(address, remote.policy, Service::ReceivePack)?;
+            let mut receiver = OverProgram::new(command, push.meter);
+            let pushed = push.run(&mut receiver);
+            let complaint = receiver.end();
+            pushed.map_err(|error| explain(error, &complaint))
+        }
+    }
+}
+
+impl Means<'_> {
+    fn client(&self) -> Result<reqwest::blocking::Client, SourceError> {
+        self.client.clone().ok_or_else(|| SourceError::Broken("there is no https client".into()))
+    }
+
+    /// The program whose standard streams lead to a service of the remote. It leads a group of its own.
+    fn command(
+        &self,
+        address: &Address,
+        policy: RemotePolicy,
+        service: Service,
+    ) -> Result<Command, SourceError> {
+        let mut command = match address {
+            Address::Http(_) => return refused("no program speaks https here"),
+            Address::Ssh { user, host, port, path } => {
+                let Some(ssh) = self.ssh else {
+                    return refused("no ssh key is configured, so ssh addresses are not allowed");
+                };
+                let place = resolve(host, *port, policy)?;
+                let mut command = self.program.other(&ssh.program);
+                options(&mut command, ssh, host, place);
+                // The other side is a shell; the path has no character that means anything to it.
+                command.args(["--", &format!("{user}@{host}"), &format!("{} '{path}'", service.as_str())]);
+                command
+            }
+            Address::File(path) => {
+                let mut command = self.program.git();
+                // Not our hooks, which are for what people push to us, and not those of the directory.
+                command.args(["-c", "core.hooksPath=/dev/null"]);
+                command.args([service.as_str().trim_start_matches("git-"), "--"]).arg(path);
+                command
+            }
+        };
+        command.process_group(0);
+        Ok(command)
+    }
+}
+
+/// What of a credential is never shown: itself, and as it is sent.
+pub(crate) fn secrets(credential: &secrecy::SecretString) -> Vec<String> {
+    let secret = credential.expose_secret();
+    let password = secret.split_once(':').map_or(secret, |(_, password)| password);
+    let sent = authorization(credential).ok();
+    let sent = sent.and_then(|value| value.to_str().ok()?.strip_prefix("Basic ").map(str::to_owned));
+    let all = [Some(secret.to_owned()), Some(password.to_owned()), sent];
+    all.into_iter().flatten().filter(|secret| !secret.is_empty()).collect()
 }
 
 /// HTTP basic authentication with a token; forges take any name or this one (RFC 7617).
@@ -138,7 +203,7 @@ fn piped(fetch: &Fetch<'_>, mut command: Command, path: &str) -> Result<Fetched,
     let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(SourceError::Broken("the program that reaches the remote has no streams".into()));
     };
-    fetch.meter.adopt(child);
+    let child = fetch.meter.adopt(child);
     let transport = Piped::new(
         BufReader::new(Metered { inner: output, meter: fetch.meter }),
         input,
@@ -149,9 +214,9 @@ fn piped(fetch: &Fetch<'_>, mut command: Command, path: &str) -> Result<Fetched,
         false,
     );
     let fetched = fetch.run(transport);
-    let Some(mut child) = fetch.meter.release() else { return fetched };
+    let Some(mut child) = fetch.meter.release(child) else { return fetched };
     // It has nothing more to do for us, whether it knows that or not.
-    let _ = child.kill();
+    meter::kill(&mut child);
     if fetched.is_err() {
         // What it complains about says more than a stream that ended.
         let output = child.wait_with_output().doing("waiting for the program that reaches the remote")?;

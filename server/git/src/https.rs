@@ -21,7 +21,7 @@ use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 
-use crate::error::Doing;
+use crate::error::{Doing, of_status, refused};
 use crate::meter::{Meter, Metered};
 use crate::remote::allow;
 
@@ -208,6 +208,31 @@ impl Exchange<'_> {
             State::Collecting(..) => Err(io::Error::other("the request has failed")),
         }
     }
+}
+
+/// What a failure to connect, or to get an answer, means.
+pub(crate) fn failure(error: reqwest::Error) -> SourceError {
+    let text = words(error);
+    if text.contains("not allowed here") || text.contains("redirects") {
+        return SourceError::Refused(text);
+    }
+    SourceError::Unreachable(text)
+}
+
+/// What an answer's status means.
+pub(crate) fn judge(status: StatusCode) -> Result<(), SourceError> {
+    if let Some(error) = of_status(status.as_u16()) {
+        return Err(error);
+    }
+    if status.is_redirection() {
+        return refused("the remote redirects to something else");
+    }
+    if status.is_success() {
+        return Ok(());
+    }
+    let text = format!("the remote answers {status}");
+    let may_change = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
+    Err(if may_change { SourceError::Unreachable(text) } else { SourceError::Refused(text) })
 }
 
 /// The failure and what it came from, without the address: it may be long and adds nothing.

@@ -1,5 +1,5 @@
 //! `Source` for real: bare mirrors on disk, read and written by gix, served and merged by the `git`
-//! program, fetched from wherever people keep their repositories.
+//! program, fetched from and pushed to wherever people keep their repositories.
 //!
 //! Everything that a repository, a remote or a jail gives is hostile here. Nothing that a repository
 //! holds is ever run: no hooks but ours, no filters, no configuration of a user or a machine. No
@@ -33,6 +33,11 @@ mod https;
 mod meter;
 pub mod remote;
 mod verify;
+
+mod packet;
+mod push;
+mod receiver;
+mod report;
 
 pub mod hook;
 mod hooks;

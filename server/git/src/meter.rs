@@ -1,4 +1,4 @@
-//! What bounds a fetch: an allowance of bytes, and a flag that ends it.
+//! What bounds a fetch or a push: an allowance of bytes, and a flag that ends it.
 
 use std::io::{self, BufRead, Read};
 use std::process::Child;
@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// What a remote may send before it is asked for objects: its list of refs.
-const REFS_ALLOWANCE: u64 = 64 << 20;
+pub(crate) const REFS_ALLOWANCE: u64 = 64 << 20;
 
-/// Shared by all parts of one fetch.
+/// Shared by all parts of one fetch or push.
 #[derive(Debug)]
 pub(crate) struct Meter {
     left: AtomicU64,
@@ -17,7 +17,7 @@ pub(crate) struct Meter {
     /// Set when the time is over or nobody waits for the fetch any more; gix looks at it.
     pub(crate) stopped: AtomicBool,
     is_too_much: AtomicBool,
-    child: Mutex<Option<Child>>,
+    children: Mutex<Vec<Child>>,
 }
 
 impl Meter {
@@ -27,7 +27,7 @@ impl Meter {
             status: AtomicU16::new(0),
             stopped: AtomicBool::new(false),
             is_too_much: AtomicBool::new(false),
-            child: Mutex::new(None),
+            children: Mutex::default(),
         }
     }
 
@@ -50,26 +50,27 @@ impl Meter {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Ends with the fetch, or with [`Meter::stop`].
-    pub(crate) fn adopt(&self, child: Child) {
-        *self.child.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
+    /// Ends with the fetch, or with [`Meter::stop`]. What is given takes it back.
+    pub(crate) fn adopt(&self, child: Child) -> u32 {
+        let id = child.id();
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).push(child);
         if self.is_stopped() {
             self.stop();
         }
+        id
     }
 
     /// Takes the program back, to wait for it.
-    pub(crate) fn release(&self) -> Option<Child> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(crate) fn release(&self, id: u32) -> Option<Child> {
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = children.iter().position(|child| child.id() == id)?;
+        Some(children.remove(at))
     }
 
     /// Ends the fetch: reads fail, and the program on the other end is killed.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
-        if let Some(child) = self.child.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            // Already gone is as good.
-            let _ = child.kill();
-        }
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().for_each(kill);
     }
 
     fn count(&self, bytes: usize) -> io::Result<()> {
@@ -87,6 +88,14 @@ impl Meter {
         }
         Ok(())
     }
+}
+
+/// Kills a program that leads a group of its own, with all that it started. It is not waited for yet, so
+/// that its number is nobody else's. Already gone is as good.
+pub(crate) fn kill(child: &mut Child) {
+    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let _ = group.map(|group| rustix::process::kill_process_group(group, rustix::process::Signal::KILL));
+    let _ = child.kill();
 }
 
 /// A reader whose bytes are counted.

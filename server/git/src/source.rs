@@ -24,6 +24,7 @@ use crate::hook::RefUpdate;
 use crate::meter::Meter;
 use crate::mirror::{Mirror, Mirrors};
 use crate::program::Program;
+use crate::push::Push;
 use crate::remote::Address;
 use crate::turns::Turns;
 use crate::{checkout, commit, connect, history, hooks, https, maintain, object, reference, snapshot, tree};
@@ -216,9 +217,26 @@ impl Inner {
         }
         Ok(fetched)
     }
+
+    fn push(&self, spec: &PushSpec<'_>, meter: &Arc<Meter>) -> Result<Moved, SourceError> {
+        let address = Address::parse(&spec.remote.url, spec.remote.policy)?;
+        let mirror = self.mirrors.open(spec.repository)?;
+        object::find(&mirror, spec.to)?;
+        let push = Push {
+            program: &self.program,
+            mirror: &mirror,
+            bounds: self.config.bounds,
+            meter,
+            branch: spec.branch,
+            from: spec.from,
+            to: spec.to,
+            secrets: spec.remote.credential.as_ref().map(connect::secrets).unwrap_or_default(),
+        };
+        connect::push(&push, &self.means(&address, spec.remote.policy)?, &address, spec.remote)
+    }
 }
 
-/// Stops a fetch that nobody waits for any more.
+/// Stops a fetch or a push that nobody waits for any more.
 struct StopOnDrop(Arc<Meter>);
 
 impl Drop for StopOnDrop {
@@ -414,8 +432,16 @@ impl Source for Git {
         .await
     }
 
-    async fn push(&self, _push: PushSpec<'_>) -> Result<Moved, SourceError> {
-        Err(SourceError::Broken("TEMPORARY".to_owned()))
+    async fn push(&self, spec: PushSpec<'_>) -> Result<Moved, SourceError> {
+        let (repository, remote) = (spec.repository, spec.remote.clone());
+        let (branch, from, to) = (spec.branch.clone(), spec.from.cloned(), spec.to.clone());
+        // The mirror is only read: others need not wait.
+        let no_turn = std::future::ready(());
+        self.abroad(spec.remote.timeout, no_turn, move |inner, meter| {
+            let (branch, from, to) = (&branch, from.as_ref(), &to);
+            inner.push(&PushSpec { repository, remote: &remote, branch, from, to }, meter)
+        })
+        .await
     }
 }
 

@@ -1,10 +1,10 @@
-//! Fetching over https from a server whose certificate a private authority signed.
+//! Fetching and pushing over https, with a server whose certificate a private authority signed.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ports::source::{Source, SourceError};
+use ports::source::{Moved, PushSpec, Source, SourceError};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::server::TlsStream;
 
 use crate::fetch::{follow, theirs};
-use crate::fixture::{Fixture, REPOSITORY, remote};
+use crate::fixture::{Fixture, REPOSITORY, branch, remote};
 use crate::serve::Door;
 
 /// An authority that no system knows.
@@ -97,7 +97,12 @@ async fn an_authority_that_the_operator_trusts_is_enough() {
     let fixture = Fixture::with(|config| config.certificates = Some(authority.pem())).await;
     let (door, _theirs) = theirs(&fixture);
     let address = authority.open(door, "localhost").await;
-    follow(&fixture, &remote(&url(address))).await;
+    let remote = remote(&url(address));
+    follow(&fixture, &remote).await;
+    let (branch, head) = (branch("pushed"), fixture.head());
+    let spec = PushSpec { repository: REPOSITORY, remote: &remote, branch: &branch, from: None, to: &head };
+    assert_eq!(fixture.git.push(spec).await.unwrap(), Moved::Moved);
+    assert_eq!(fixture.run(["rev-parse", "pushed"]), head.as_str());
 }
 
 /// Expects that nothing is fetched, and why.
@@ -111,6 +116,11 @@ async fn check_refused(certificates: Option<PathBuf>, authority: &Authority, nam
     let told = format!("{error}: {error:?}");
     assert!(told.contains(why), "{told}");
     assert!(fixture.git.branches(REPOSITORY).await.unwrap().is_empty());
+    fixture.fetch().await;
+    let (branch, head, remote) = (branch("pushed"), fixture.head(), remote(&url(address)));
+    let spec = PushSpec { repository: REPOSITORY, remote: &remote, branch: &branch, from: None, to: &head };
+    let told = format!("{:?}", fixture.git.push(spec).await.expect_err("the certificate was taken"));
+    assert!(told.contains(why), "{told}");
 }
 
 #[tokio::test]

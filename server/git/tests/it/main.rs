@@ -10,6 +10,7 @@ mod bring;
 mod fetch;
 mod hostile_remotes;
 mod https;
+mod push;
 mod quarantine;
 mod reads;
 mod serve;

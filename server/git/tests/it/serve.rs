@@ -336,7 +336,7 @@ fn receive(fixture: &Fixture, body: Pin<Box<dyn tokio::io::AsyncRead + Send>>) -
 }
 
 /// Waits for what other processes do; they tell nobody when they begin and end.
-async fn until(condition: impl Fn() -> bool) {
+pub(crate) async fn until(condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;
