@@ -1,1 +1,3 @@
 //! `ports::forge` for GitHub, github.com and Enterprise.
+
+pub mod shape;
