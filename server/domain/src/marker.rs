@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::effect::{Act, Author, Effect, Provenance};
+use crate::effect::{Act, Author, Effect, EffectKind, Provenance};
 use crate::id::RunId;
 use crate::name::RepositoryPath;
 
@@ -35,6 +35,9 @@ pub struct Marker {
     /// On which occasion the server itself speaks, when there is no run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Act>,
+    /// Of a pull request the commit at which its branch was left: anything else on it is somebody's work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
 }
 
 impl Marker {
@@ -51,6 +54,10 @@ impl Marker {
             act: match effect.author {
                 Author::Run(_) => None,
                 Author::Server { act } => Some(act),
+            },
+            head: match &effect.kind {
+                EffectKind::CreatePullRequest { commit, .. } => Some(commit.to_string()),
+                _ => None,
             },
         }
     }
@@ -133,7 +140,7 @@ fn open_fence(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::effect::{EffectKind, EffectStatus};
+    use crate::effect::EffectStatus;
     use crate::id::{EffectId, RepositoryId};
     use crate::time::Timestamp;
     use uuid::Uuid;
