@@ -16,6 +16,7 @@ use ports::clock::Clock;
 use ports::forge::{Forge, ForgeError};
 use ports::source::{Moved, Source};
 use ports::store::{Discussions, Page, Repositories};
+use testkit::conformance::forge::{Interruptible, Stand, suite};
 use testkit::{FixedClock, MemoryStore, build};
 
 use crate::HostedForge;
@@ -323,4 +324,46 @@ async fn nothing_is_done_for_a_reason() {
     let effect = build::effect(&*host.clock, &host.run(), "k", kind);
     let receipt = host.perform(&effect).await.unwrap();
     assert_eq!(receipt, Receipt { url: None, summary: "nothing to do".to_owned() });
+}
+
+#[async_trait::async_trait]
+impl Stand for Host {
+    fn forge(&self) -> &dyn Forge {
+        &self.forge
+    }
+
+    fn clock(&self) -> &FixedClock {
+        &self.clock
+    }
+
+    fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    fn thread(&self) -> u64 {
+        1
+    }
+
+    async fn comments(&self) -> Vec<String> {
+        let thread = CommentTarget::Thread { number: 1 };
+        let page = Page::first(200);
+        let list = self.store.comment_list(self.repository.id, Some(&thread), &page).await.unwrap();
+        list.into_iter().map(|comment| comment.body).collect()
+    }
+
+    async fn stranger_says(&self, _text: &str) -> Option<()> {
+        None
+    }
+
+    fn lose_answer(&self, _request: Option<usize>) -> Interruptible {
+        Interruptible::No
+    }
+}
+
+#[tokio::test]
+async fn keeps_the_promises_of_a_forge() {
+    let host = Host::new().await;
+    let (offer, _) = host.offer(&host.run(), "one").await;
+    host.perform(&offer).await.unwrap();
+    suite(&host).await;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use domain::effect::{Effect, EffectKind, Receipt};
+use domain::effect::{CommentTarget, Effect, EffectKind, Receipt};
 use domain::repository::Repository;
 use domain::time::Timestamp;
 use ports::forge::{Fact, Forge, ForgeError, PullRequest};
@@ -51,6 +51,24 @@ impl MemoryForge {
         self.state().performed.clone()
     }
 
+    /// What is said in a thread, oldest first: what is edited in place stands where it was said at first.
+    pub fn comments(&self, thread: u64) -> Vec<String> {
+        let mut said: Vec<(Effect, String)> = Vec::new();
+        for effect in self.performed() {
+            let EffectKind::AddComment { target, body, sticky } = &effect.kind else { continue };
+            if *target != (CommentTarget::Thread { number: thread }) {
+                continue;
+            }
+            let body = body.clone();
+            match said.iter_mut().find(|(there, _)| *sticky && there.key == effect.key) {
+                Some((there, _)) if effect.author.is_outdated_by(&there.author) => {}
+                Some(there) => *there = (effect, body),
+                None => said.push((effect, body)),
+            }
+        }
+        said.into_iter().map(|(_, body)| body).collect()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,5 +112,57 @@ impl Forge for MemoryForge {
     async fn recent(&self, _repository: &Repository, since: Timestamp) -> Result<Vec<Fact>, ForgeError> {
         let state = self.answer()?;
         Ok(state.recent.iter().filter(|fact| fact.occurred_at >= since).cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::forge::{Interruptible, Stand, suite};
+    use crate::{FixedClock, build};
+
+    #[derive(Debug)]
+    struct Memory {
+        forge: MemoryForge,
+        clock: FixedClock,
+        repository: Repository,
+    }
+
+    #[async_trait]
+    impl Stand for Memory {
+        fn forge(&self) -> &dyn Forge {
+            &self.forge
+        }
+
+        fn clock(&self) -> &FixedClock {
+            &self.clock
+        }
+
+        fn repository(&self) -> &Repository {
+            &self.repository
+        }
+
+        fn thread(&self) -> u64 {
+            1
+        }
+
+        async fn comments(&self) -> Vec<String> {
+            self.forge.comments(1)
+        }
+
+        async fn stranger_says(&self, _text: &str) -> Option<()> {
+            None
+        }
+
+        fn lose_answer(&self, _request: Option<usize>) -> Interruptible {
+            Interruptible::No
+        }
+    }
+
+    #[tokio::test]
+    async fn keeps_the_promises_of_a_forge() {
+        let clock = FixedClock::new();
+        let repository = build::repository(&clock, "ada/book");
+        suite(&Memory { forge: MemoryForge::default(), clock, repository }).await;
     }
 }
