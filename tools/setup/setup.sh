@@ -124,6 +124,15 @@ const states = JSON.parse(require("fs").readFileSync(0, "utf8"));
 const there = new Set(states.filter((state) => state.directory).map((state) => state.name));
 console.log(process.argv.slice(1).filter((name) => !there.has(name)).join(" "));'
 
+# The emulator of GitHub that the tests of forge-github run, and the Node that it needs, from npm.
+setup_emulate() {
+    if [ -z "${SPELLBOOK_EMULATE:-}" ]; then
+        is_emulate_current || { setup_node; locked_step install_emulate; }
+        SPELLBOOK_EMULATE=$TOOLS/emulate
+    fi
+    export SPELLBOOK_EMULATE
+}
+
 setup_bench() {
     is_current bench bench/venv/bin/python || locked_step install_bench
     export SPELLBOOK_CHECK_JSONSCHEMA="$TOOLS/bench/venv/bin/check-jsonschema"
@@ -330,6 +339,20 @@ install_mcp() {
     chmod -R a+rX "$new"
     rm -rf "$SPELLBOOK_MCP"
     mv "$new" "$SPELLBOOK_MCP"
+}
+
+is_emulate_current() { cmp -s "$LOCKS/emulate/package-lock.json" "$TOOLS/emulate/package-lock.json"; }
+
+# No package runs a script of its own.
+install_emulate() {
+    is_emulate_current && return
+    say "installing emulate (GitHub's API, for tests, 200 MB with its Node)"
+    mkdir "$work/emulate"
+    cp "$LOCKS/emulate/package.json" "$LOCKS/emulate/package-lock.json" "$work/emulate"
+    npm ci --prefix "$work/emulate" --silent --ignore-scripts --no-audit --no-fund >&2 ||
+        die "emulate: the download failed or is not the pinned package; nothing was installed"
+    rm -rf "${TOOLS:?}/emulate"
+    mv "$work/emulate" "$TOOLS/emulate"
 }
 
 # pinned PIN: the name and version of the first package in PIN.txt.

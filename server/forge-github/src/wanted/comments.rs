@@ -1,0 +1,144 @@
+//! Saying something under an issue, a pull request or a commit.
+
+use domain::effect::{CommentTarget, Effect, Receipt};
+use domain::marker::signed;
+use serde_json::json;
+
+use super::{LONGEST, Ours, REST, Wanted, is_same_text, said};
+use crate::failure::Failure;
+use crate::split::split;
+
+/// So many comments one text may become; what is longer is on the page of the run.
+const MOST_PARTS: usize = 4;
+
+/// Where comments are at GitHub.
+struct Shelf {
+    list: String,
+    /// What an id is appended to.
+    item: &'static str,
+}
+
+/// One comment as it is to be.
+struct Part {
+    key: String,
+    body: String,
+}
+
+impl Wanted<'_> {
+    /// Says something, or says it in place of what was said under the same key.
+    pub(super) async fn comment(
+        &self,
+        target: &CommentTarget,
+        body: &str,
+        sticky: bool,
+    ) -> Result<Receipt, Failure> {
+        let shelf = shelf(target);
+        let there = self.our_comments(&shelf, sticky).await?;
+        let first = there.iter().find(|ours| self.is_same(&ours.marker, &self.effect.key, sticky));
+        if let Some(later) = first.filter(|ours| ours.marker.outdates(self.effect)) {
+            let summary = format!("a later run has commented already on {target}");
+            return Ok(Receipt { url: later.url(), summary });
+        }
+        let parts = self.comment_parts(body);
+        for part in &parts {
+            self.bring_comment(&shelf, &there, part, sticky).await?;
+        }
+        let there = self.our_comments(&shelf, sticky).await?;
+        self.remove_doubles(&shelf, &there, &parts, sticky).await?;
+        let first = self.verify_comments(&there, &parts, sticky)?;
+        Ok(Receipt { url: first.url(), summary: format!("commented on {target}") })
+    }
+
+    /// What is not edited in place was made after it was wanted: no need to read a long conversation.
+    async fn our_comments(&self, shelf: &Shelf, sticky: bool) -> Result<Vec<Ours>, Failure> {
+        let since = if sticky { String::new() } else { format!("&since={}", self.since()) };
+        let path = format!("{}?per_page=100{since}", shelf.list);
+        Ok(self.ours(self.visit.list(&path).await?))
+    }
+
+    fn comment_parts(&self, body: &str) -> Vec<Part> {
+        let mut texts = split(&body.replace("<!--", "&lt;!--"), LONGEST);
+        if texts.len() > MOST_PARTS {
+            texts.truncate(MOST_PARTS);
+            texts[MOST_PARTS - 1].push_str(&format!("\n\n{REST}"));
+        }
+        let part = |(number, text): (usize, String)| {
+            let key = part_key(&self.effect.key, number);
+            let effect = Effect { key: key.clone(), ..self.effect.clone() };
+            Part { key, body: signed(&text, &effect, &self.visit.repository.path) }
+        };
+        texts.into_iter().enumerate().map(part).collect()
+    }
+
+    async fn bring_comment(
+        &self,
+        shelf: &Shelf,
+        there: &[Ours],
+        part: &Part,
+        sticky: bool,
+    ) -> Result<(), Failure> {
+        let oldest = there.iter().find(|ours| self.is_same(&ours.marker, &part.key, sticky));
+        let body = json!({ "body": part.body });
+        match oldest {
+            None => self.visit.post(&shelf.list, &body).await.map(drop),
+            Some(oldest) if sticky && !is_same_text(said(&oldest.thing, "/body"), &part.body) => {
+                self.visit.patch(&format!("{}{}", shelf.item, oldest.id()), &body).await.map(drop)
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Of two comments that were made at once the oldest stays; of a text that is shorter than the one
+    /// before, what is too much goes.
+    async fn remove_doubles(
+        &self,
+        shelf: &Shelf,
+        there: &[Ours],
+        parts: &[Part],
+        sticky: bool,
+    ) -> Result<(), Failure> {
+        let mut doubles = Vec::new();
+        for number in 0..MOST_PARTS {
+            let key = part_key(&self.effect.key, number);
+            let same = there.iter().filter(|ours| self.is_same(&ours.marker, &key, sticky));
+            doubles.extend(same.skip(usize::from(number < parts.len())));
+        }
+        for double in doubles {
+            self.visit.delete(&format!("{}{}", shelf.item, double.id())).await?;
+        }
+        Ok(())
+    }
+
+    fn verify_comments<'o>(
+        &self,
+        there: &'o [Ours],
+        parts: &[Part],
+        sticky: bool,
+    ) -> Result<&'o Ours, Failure> {
+        let mut first = None;
+        for part in parts {
+            let oldest = there.iter().find(|ours| self.is_same(&ours.marker, &part.key, sticky));
+            let stands =
+                oldest.filter(|ours| !sticky || is_same_text(said(&ours.thing, "/body"), &part.body));
+            let stands = stands.ok_or_else(|| Failure::later("the comment is not there"))?;
+            first = first.or(Some(stands));
+        }
+        first.ok_or_else(|| Failure::Refused("there is nothing to say".to_owned()))
+    }
+}
+
+fn shelf(target: &CommentTarget) -> Shelf {
+    match target {
+        CommentTarget::Thread { number } => {
+            Shelf { list: format!("/issues/{number}/comments"), item: "/issues/comments/" }
+        }
+        CommentTarget::Commit { commit } => {
+            Shelf { list: format!("/commits/{commit}/comments"), item: "/comments/" }
+        }
+    }
+}
+
+/// Each further part is found again by a key of its own.
+fn part_key(key: &str, number: usize) -> String {
+    if number == 0 { key.to_owned() } else { format!("{key}#{}", number + 1) }
+}

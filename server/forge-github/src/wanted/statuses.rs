@@ -1,0 +1,43 @@
+//! Putting a status on a commit.
+
+use domain::effect::{EffectKind, Receipt};
+use serde_json::{Value, json};
+
+use super::{Wanted, said};
+use crate::failure::Failure;
+
+/// What GitHub takes.
+const LONGEST_DESCRIPTION: usize = 140;
+const LONGEST_CONTEXT: usize = 255;
+
+impl Wanted<'_> {
+    /// Puts a status on a commit, unless the newest of its name says so already.
+    pub(super) async fn status(&self) -> Result<Receipt, Failure> {
+        let EffectKind::SetStatus { commit, context, state, description, url } = &self.effect.kind else {
+            return Err(Failure::Refused("it is not a status".to_owned()));
+        };
+        let context: String = context.chars().take(LONGEST_CONTEXT).collect();
+        let description: String = description.chars().take(LONGEST_DESCRIPTION).collect();
+        let mut wanted = json!({ "state": state.as_str(), "context": context, "description": description });
+        if let Some(url) = url {
+            wanted["target_url"] = json!(url);
+        }
+        if !self.status_stands(commit.as_str(), &wanted).await? {
+            self.visit.post(&format!("/statuses/{commit}"), &wanted).await?;
+            if !self.status_stands(commit.as_str(), &wanted).await? {
+                return Err(Failure::later("the status is not there"));
+            }
+        }
+        let summary = format!("{context} is {} on {}", state.as_str(), &commit.as_str()[..12]);
+        Ok(Receipt { url: url.clone(), summary })
+    }
+
+    /// GitHub lists the newest first, and shows only that of each name.
+    async fn status_stands(&self, commit: &str, wanted: &Value) -> Result<bool, Failure> {
+        let list = self.visit.list(&format!("/commits/{commit}/statuses?per_page=100")).await?;
+        let newest = list.iter().find(|status| said(status, "/context") == said(wanted, "/context"));
+        Ok(newest.is_some_and(|newest| {
+            ["/state", "/description", "/target_url"].iter().all(|at| said(newest, at) == said(wanted, at))
+        }))
+    }
+}

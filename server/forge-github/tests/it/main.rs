@@ -1,0 +1,14 @@
+//! `forge-github` against GitHubs that run here: a small one that remembers what it is told and loses answers
+//! on demand, which holds every request against GitHub's own description of its API; and the emulator
+//! `emulate` of npm, which nobody here wrote.
+
+mod contract;
+mod gate;
+mod house;
+mod hub;
+mod pusher;
+
+mod effects;
+mod emulator;
+mod lost;
+mod questions;
