@@ -1,5 +1,6 @@
 //! Everything that can be said on the command line.
 
+pub mod github;
 pub mod inputs;
 pub mod models;
 pub mod money;
@@ -19,6 +20,7 @@ use secrecy::SecretString;
 
 use crate::exit::Exit;
 use crate::hook::Hook;
+use github::GitHubArgs;
 use inputs::Input;
 use models::ModelsArgs;
 use money::{BudgetsArgs, EstimateArgs, SpendArgs};
@@ -170,6 +172,12 @@ pub enum Command {
         after_help = "Examples:\n  spellbook agents list\n  spellbook agents install codex claude-code"
     )]
     Agents(AgentsArgs),
+    /// Make the GitHub App that a server is
+    #[command(
+        name = "github",
+        after_help = "Example:\n  spellbook github setup --site https://spellbook.example.com --organization acme"
+    )]
+    GitHub(GitHubArgs),
     /// Say which models are known here and what they cost, without a server
     #[command(
         after_help = "Examples:\n  spellbook models list --capability tools,vision claude\n  spellbook models explain claude-opus\n  spellbook models update --from catalogue.json --check"

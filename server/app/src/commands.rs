@@ -10,6 +10,7 @@ mod estimate;
 mod explain;
 mod fmt;
 mod git_hook;
+mod github;
 mod init;
 mod list;
 mod login;
@@ -75,6 +76,7 @@ async fn dispatch(cli: Cli, ui: &Ui) -> Result<Exit, CommandError> {
         Command::Login(args) => login::run(&args, ui).await,
         Command::Doctor(args) => doctor::run(&args, &configuration(global)?, ui).await,
         Command::Migrate(args) => migrate::run(&args, &configuration(global)?, ui).await,
+        Command::GitHub(args) => github::run(&args, ui).await,
         Command::Agents(args) => agents::run(&args, &configuration(global)?, ui).await,
         Command::Models(args) => models::run(&args, &configuration(global)?, ui).await,
         Command::Completions(args) => completions::run(&args),

@@ -10,6 +10,8 @@ use domain::limits::{GIB, Limits, MIB};
 use ports::source::RemotePolicy;
 use serde::Deserialize;
 
+use crate::forges::ForgeEntry;
+
 /// The file, as written.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -32,6 +34,8 @@ pub struct Config {
     pub vault: Vault,
     /// Watched repositories.
     pub remotes: Remotes,
+    /// Forges that this server is known to.
+    pub forges: Vec<ForgeEntry>,
     /// Calls of daemons to other people's servers.
     pub network: Network,
     /// Which GitHub Actions jobs may sign in.

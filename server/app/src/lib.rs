@@ -22,6 +22,7 @@ mod upkeep;
 
 pub mod clock;
 pub mod config;
+pub mod forges;
 mod registries;
 mod secrets;
 pub mod telemetry;

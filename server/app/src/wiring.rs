@@ -1,6 +1,5 @@
 //! What is made of what: the adapters behind the ports, for every role of the program.
 
-use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -25,6 +24,7 @@ use vault::Keyring;
 
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::forges::Forges;
 use crate::registries::Registries;
 use crate::secrets::{EnvironmentSecrets, FileSecrets};
 use crate::tools::{self, Tools};
@@ -156,7 +156,8 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
         }
         SecretSource::Environment => Arc::new(EnvironmentSecrets),
     };
-    let forge = HostedForge { store: Arc::clone(&store), source: source.clone(), clock: Arc::clone(&clock) };
+    let hosted = HostedForge { store: Arc::clone(&store), source: source.clone(), clock: Arc::clone(&clock) };
+    let forges = Forges::build(&config.forges, hosted)?;
     let mut settings = Settings::new(place.workspaces.clone());
     settings.ceiling = config.ceiling();
     settings.remotes = config.remote_policy();
@@ -181,8 +182,8 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
         secrets,
         vault: Arc::new(vault(config, &data)?),
         objects: Arc::new(DiskObjects::open(&data.join("objects"))?),
-        forge: Arc::new(forge),
-        hosts: BTreeMap::new(),
+        hosts: forges.hosts(),
+        forge: Arc::new(forges),
         clock,
         settings,
         manifests: Manifests::default(),

@@ -65,6 +65,9 @@ pub(crate) async fn perform(
         EffectKind::CreateRelease { .. } => wanted.release().await,
         EffectKind::React { comment, reaction } => wanted.reaction(comment, *reaction).await,
         EffectKind::Noop { reason } => Ok(Receipt { url: None, summary: reason.clone() }),
+        EffectKind::CallWebhook { .. } => {
+            Err(Failure::Refused("a webhook is called by the server itself".to_owned()))
+        }
     }
 }
 
@@ -89,7 +92,7 @@ const fn permissions(kind: &EffectKind) -> Permissions {
             CommentKind::Issue => &[("issues", "write")],
             CommentKind::Review => &[("pull_requests", "write")],
         },
-        EffectKind::Noop { .. } => &[("metadata", "read")],
+        EffectKind::CallWebhook { .. } | EffectKind::Noop { .. } => &[("metadata", "read")],
     }
 }
 
