@@ -52,6 +52,13 @@ impl Signature {
     }
 }
 
+/// The bytes of one that was written in another way.
+impl From<[u8; 32]> for Signature {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
