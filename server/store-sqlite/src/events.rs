@@ -1,10 +1,10 @@
-//! Deliveries, events, and the decisions about them.
+//! Events, and the decisions about them; how deliveries are written is in `deliveries.rs`.
 
 use async_trait::async_trait;
 use domain::event::Event;
 use domain::id::{DeliveryId, EventId};
 use domain::time::Timestamp;
-use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord};
+use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord, Sweep, SweepOf};
 use ports::store::{Events, Recorded, StoreError, Topic};
 use sqlx::sqlite::SqliteConnection;
 
@@ -17,30 +17,7 @@ use crate::{SqliteStore, outbox, queue};
 #[async_trait]
 impl Events for SqliteStore {
     async fn delivery_record(&self, delivery: &Delivery) -> Result<Recorded<DeliveryId>, StoreError> {
-        let mut transaction = self.write(Durable::Now).await?;
-        if let Some(known) = same_delivery(&mut transaction, delivery).await? {
-            return Ok(Recorded::Known(known));
-        }
-        if let Some(repository) = delivery.repository {
-            require(&mut transaction, repository).await?;
-        }
-        sqlx::query(
-            "INSERT INTO deliveries (id, source, repository, name, external_id, content, body, received_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind(delivery.id.to_string())
-        .bind(&delivery.source)
-        .bind(delivery.repository.map(|repository| repository.to_string()))
-        .bind(&delivery.name)
-        .bind(&delivery.external_id)
-        .bind(&delivery.content[..])
-        .bind(&delivery.body)
-        .bind(delivery.received_at.millis())
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed)?;
-        self.commit(transaction, &[Topic::Events]).await?;
-        Ok(Recorded::New)
+        self.arrivals().record(delivery).await
     }
 
     async fn delivery_next(&self) -> Result<Option<Delivery>, StoreError> {
@@ -125,6 +102,27 @@ impl Events for SqliteStore {
         Ok(Dispatched::Recorded)
     }
 
+    async fn sweep_get(&self, of: &SweepOf) -> Result<Option<Sweep>, StoreError> {
+        let row = sqlx::query("SELECT * FROM sweeps WHERE of = $1")
+            .bind(of.key())
+            .fetch_optional(self.reader())
+            .await
+            .map_err(failed)?;
+        row.as_ref().map(rows::sweep).transpose()
+    }
+
+    async fn sweep_record(&self, of: &SweepOf, sweep: &Sweep) -> Result<(), StoreError> {
+        sqlx::query("INSERT OR REPLACE INTO sweeps (of, through, due_at, failures) VALUES ($1, $2, $3, $4)")
+            .bind(of.key())
+            .bind(sweep.through.millis())
+            .bind(sweep.due_at.millis())
+            .bind(i64::from(sweep.failures))
+            .execute(&mut *self.writer(Durable::Now).await?)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+
     async fn match_list(&self, event: EventId) -> Result<Vec<MatchRecord>, StoreError> {
         let rows = sqlx::query("SELECT * FROM matches WHERE event = $1 ORDER BY ordinal")
             .bind(event.to_string())
@@ -159,27 +157,6 @@ pub(crate) async fn insert(
     .await
     .map_err(failed)?;
     Ok(())
-}
-
-/// A delivery of the same sender with the same id or the same content.
-async fn same_delivery(
-    connection: &mut SqliteConnection,
-    delivery: &Delivery,
-) -> Result<Option<DeliveryId>, StoreError> {
-    let row = sqlx::query(
-        "SELECT id FROM deliveries WHERE source = $2 AND content = $3 AND IFNULL(repository, '') = $1
-         UNION ALL
-         SELECT id FROM deliveries WHERE source = $2 AND external_id = $4 AND IFNULL(repository, '') = $1
-         ORDER BY id LIMIT 1",
-    )
-    .bind(delivery.repository.map(|repository| repository.to_string()).unwrap_or_default())
-    .bind(&delivery.source)
-    .bind(&delivery.content[..])
-    .bind(&delivery.external_id)
-    .fetch_optional(connection)
-    .await
-    .map_err(failed)?;
-    row.map(|row| Columns(&row).parsed("id")).transpose()
 }
 
 /// Marks an event as dispatched; false when it is already.

@@ -20,6 +20,7 @@ mod rows;
 mod repositories;
 mod revisions;
 
+mod deliveries;
 mod events;
 
 mod ledger;

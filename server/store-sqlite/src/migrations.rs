@@ -32,6 +32,7 @@ pub(crate) const STEPS: &[(i64, &str, &str)] = steps![
     12 "0012_memos",
     13 "0013_forges",
     14 "0014_assertions",
+    15 "0015_sweeps",
 ];
 
 /// The number of the last step that this program knows.

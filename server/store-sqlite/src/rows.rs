@@ -16,7 +16,7 @@ use domain::run::{Lease, Run, RunState, RunStatus};
 use domain::stage::{StagePath, StageRecord};
 use domain::time::Timestamp;
 use ports::store::StoreError;
-use ports::store::events::{Delivery, MatchRecord};
+use ports::store::events::{Delivery, MatchRecord, Sweep};
 use ports::store::logs::{LineSource, LogLine, NewLine};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -189,6 +189,15 @@ pub(crate) fn delivery(row: &SqliteRow) -> Result<Delivery, StoreError> {
 
 pub(crate) fn event(row: &SqliteRow) -> Result<Event, StoreError> {
     Columns(row).json("fact")
+}
+
+pub(crate) fn sweep(row: &SqliteRow) -> Result<Sweep, StoreError> {
+    let columns = Columns(row);
+    Ok(Sweep {
+        through: columns.time("through")?,
+        due_at: columns.time("due_at")?,
+        failures: columns.number("failures")?,
+    })
 }
 
 pub(crate) fn match_record(row: &SqliteRow) -> Result<MatchRecord, StoreError> {

@@ -14,6 +14,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, Transaction};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
+use crate::deliveries::Arrivals;
 use crate::failure::failed;
 use crate::migrations;
 
@@ -25,10 +26,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const READERS: u32 = 4;
 /// What is left of the write-ahead log once it has been written back, bytes.
 const LOG_SIZE: &str = "67108864";
+/// How long the log grows before it is written back, pages of 4 KiB. Four times SQLite's own: writing back takes two
+/// more turns of the disk, for which whoever commits waits, and webhooks fill a thousand pages in a moment.
+const LOG_PAGES: &str = "4000";
 
 /// A store in one SQLite file. Cheap to share behind an `Arc`; see [`SqliteStore::close`].
 #[derive(Debug)]
 pub struct SqliteStore {
+    connections: Connections,
+    arrivals: Arrivals,
+}
+
+/// The connections, and who is woken. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Connections {
     /// What it commits is on the disk.
     writer: SqlitePool,
     /// What it commits is there with the next commit of the other one, see [`Durable::Soon`].
@@ -56,6 +67,7 @@ impl SqliteStore {
             .foreign_keys(true)
             .synchronous(SqliteSynchronous::Full)
             .pragma("journal_size_limit", LOG_SIZE)
+            .pragma("wal_autocheckpoint", LOG_PAGES)
             .disable_statement_logging();
         let writing = options.clone().journal_mode(SqliteJournalMode::Wal);
         {
@@ -81,7 +93,7 @@ impl SqliteStore {
         };
         let light = writing.clone().synchronous(SqliteSynchronous::Normal);
         let topic = || watch::channel(0).0;
-        Ok(Self {
+        let connections = Connections {
             writer: writer().connect_with(writing).await.map_err(failed)?,
             light_writer: writer().connect_with(light).await.map_err(failed)?,
             turn: Arc::default(),
@@ -90,24 +102,57 @@ impl SqliteStore {
             runs: topic(),
             logs: topic(),
             outbox: topic(),
-        })
+        };
+        Ok(Self { arrivals: Arrivals::new(connections.clone()), connections })
     }
 
     /// Ends all connections, once what is under way is done. Nothing is lost without it; with it the
     /// write-ahead log is folded into the file.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.light_writer.close().await;
-        self.writer.close().await;
+        self.connections.readers.close().await;
+        self.connections.light_writer.close().await;
+        self.connections.writer.close().await;
     }
 
     /// Where to read.
     pub(crate) fn reader(&self) -> &SqlitePool {
-        &self.readers
+        &self.connections.readers
+    }
+
+    /// Where deliveries wait to be written.
+    pub(crate) fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
     }
 
     /// Where to write with a single statement.
     pub(crate) async fn writer(&self, durable: Durable) -> Result<Turn<PoolConnection<Sqlite>>, StoreError> {
+        self.connections.writer(durable).await
+    }
+
+    /// Begins a transaction that writes.
+    pub(crate) async fn write(
+        &self,
+        durable: Durable,
+    ) -> Result<Turn<Transaction<'static, Sqlite>>, StoreError> {
+        self.connections.write(durable).await
+    }
+
+    /// Ends a transaction, and wakes who waits for what it changed.
+    pub(crate) async fn commit(
+        &self,
+        transaction: Turn<Transaction<'static, Sqlite>>,
+        topics: &[Topic],
+    ) -> Result<(), StoreError> {
+        self.connections.commit(transaction, topics).await
+    }
+
+    pub(crate) fn wake(&self, topics: &[Topic]) {
+        self.connections.wake(topics);
+    }
+}
+
+impl Connections {
+    async fn writer(&self, durable: Durable) -> Result<Turn<PoolConnection<Sqlite>>, StoreError> {
         let turn = self.turn().await?;
         Ok(Turn { with: self.writers(durable).acquire().await.map_err(failed)?, _turn: turn })
     }
@@ -146,7 +191,7 @@ impl SqliteStore {
         }
     }
 
-    pub(crate) fn wake(&self, topics: &[Topic]) {
+    fn wake(&self, topics: &[Topic]) {
         for topic in topics {
             self.sender(*topic).send_modify(|count| *count += 1);
         }
@@ -164,7 +209,7 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn wakeups(&self, topic: Topic) -> watch::Receiver<u64> {
-        self.sender(topic).subscribe()
+        self.connections.sender(topic).subscribe()
     }
 }
 

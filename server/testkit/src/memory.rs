@@ -27,6 +27,7 @@ use domain::proposal::{Check, Comment, Proposal};
 use domain::repository::{BranchHead, Repository};
 use domain::revision::Revision;
 use domain::time::Timestamp;
+use ports::store::events::Sweep;
 use ports::store::{Page, Store, Topic};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -49,6 +50,7 @@ struct State {
     currents: BTreeMap<(RepositoryId, DaemonId, Branch), RevisionId>,
     deliveries: BTreeMap<DeliveryId, events::Kept>,
     events: BTreeMap<EventId, events::Fact>,
+    sweeps: BTreeMap<String, Sweep>,
     runs: BTreeMap<RunId, runs::Entry>,
     ledger: BTreeMap<CallId, ledger::Kept>,
     budgets: Vec<Budget>,

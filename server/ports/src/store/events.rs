@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use domain::effect::Effect;
 use domain::event::Event;
 use domain::id::{DeliveryId, EventId, RepositoryId, RunId};
-use domain::name::{Branch, DaemonId};
+use domain::name::{Branch, DaemonId, ForgeName};
 use domain::time::Timestamp;
 
 use super::runs::NewRun;
@@ -43,6 +43,12 @@ pub trait Events {
     /// an event that is dispatched already is [`Dispatched::Already`].
     async fn event_dispatch(&self, dispatch: &Dispatch) -> Result<Dispatched, StoreError>;
 
+    /// How far was asked what happened on a forge or in a repository of one.
+    async fn sweep_get(&self, of: &SweepOf) -> Result<Option<Sweep>, StoreError>;
+
+    /// Records how far was asked.
+    async fn sweep_record(&self, of: &SweepOf, sweep: &Sweep) -> Result<(), StoreError>;
+
     /// The decisions about an event, in the order in which they were given.
     async fn match_list(&self, event: EventId) -> Result<Vec<MatchRecord>, StoreError>;
 }
@@ -67,6 +73,36 @@ pub struct Delivery {
     pub body: Vec<u8>,
     /// When it came.
     pub received_at: Timestamp,
+}
+
+/// What is asked for what happened there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SweepOf {
+    /// A forge: which of its deliveries failed.
+    Forge(ForgeName),
+    /// A repository that has a place on one.
+    Repository(RepositoryId),
+}
+
+impl SweepOf {
+    /// The word for it in the store.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Forge(name) => format!("forge/{name}"),
+            Self::Repository(id) => id.to_string(),
+        }
+    }
+}
+
+/// How far was asked what happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sweep {
+    /// What happened before is known.
+    pub through: Timestamp,
+    /// When to ask again.
+    pub due_at: Timestamp,
+    /// How many times in a row there was no answer.
+    pub failures: u32,
 }
 
 /// What an event starts.

@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use domain::event::Event;
 use domain::id::{DeliveryId, EventId};
 use domain::time::Timestamp;
-use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord};
+use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord, Sweep, SweepOf};
 use ports::store::{Events, Recorded, StoreError, Topic};
 
 use super::{MemoryStore, State};
@@ -119,6 +119,15 @@ impl Events for MemoryStore {
         drop(state);
         self.wake(&[Topic::Events, Topic::Runs, Topic::Outbox]);
         Ok(Dispatched::Recorded)
+    }
+
+    async fn sweep_get(&self, of: &SweepOf) -> Result<Option<Sweep>, StoreError> {
+        Ok(self.state().sweeps.get(&of.key()).copied())
+    }
+
+    async fn sweep_record(&self, of: &SweepOf, sweep: &Sweep) -> Result<(), StoreError> {
+        self.state().sweeps.insert(of.key(), *sweep);
+        Ok(())
     }
 
     async fn match_list(&self, event: EventId) -> Result<Vec<MatchRecord>, StoreError> {

@@ -8,7 +8,7 @@ use domain::id::DeliveryId;
 use domain::run::RunStatus;
 use domain::value::Taint;
 use ports::clock::Clock;
-use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord};
+use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord, Sweep, SweepOf};
 use ports::store::{Fenced, Recorded, Store, StoreError, Topic};
 use serde_json::json;
 
@@ -82,6 +82,58 @@ pub async fn a_delivery_is_recorded_by_one_of_many(store: &dyn Store, clock: &Fi
     let outcomes = futures::future::join_all(copies.iter().map(|copy| store.delivery_record(copy))).await;
     let new = outcomes.into_iter().filter(|outcome| matches!(outcome, Ok(Recorded::New))).count();
     assert_eq!(new, 1);
+}
+
+/// Many that come at once are each answered for themselves: one that contradicts what is there, or is known by
+/// another that came with it, costs the others nothing.
+pub async fn many_deliveries_at_once_are_kept_apart(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let nowhere = build::repository(clock, "ada/nowhere").id;
+    let mut sent = Vec::new();
+    for nth in 0..80_u8 {
+        let id = format!("{nth}");
+        sent.push(delivery(scene, Some(&id), nth));
+        sent.push(delivery(scene, Some(&id), 100 + nth));
+        sent.push(Delivery { repository: Some(nowhere), ..delivery(scene, None, nth) });
+    }
+    let outcomes =
+        futures::future::join_all(sent.iter().map(|delivery| store.delivery_record(delivery))).await;
+    for (of_one, sent) in outcomes.chunks(3).zip(sent.chunks(3)) {
+        // Which of the two comes first is nobody's promise.
+        let kept = match of_one {
+            [Ok(Recorded::New), Ok(Recorded::Known(id)), Err(StoreError::Conflict(_))] => (*id, sent[0].id),
+            [Ok(Recorded::Known(id)), Ok(Recorded::New), Err(StoreError::Conflict(_))] => (*id, sent[1].id),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(kept.0, kept.1);
+    }
+    let mut number = 0;
+    while let Some(next) = store.delivery_next().await.expect(ANSWERS) {
+        store.delivery_settle(next.id, "seen", clock.now()).await.expect(ANSWERS);
+        assert!(sent.contains(&next));
+        number += 1;
+    }
+    assert_eq!(number, 80);
+    let first = delivery(scene, None, 200);
+    assert!(matches!(store.delivery_record(&first).await, Ok(Recorded::New)));
+    let twin = Delivery { source: "daemon/review".to_owned(), ..first };
+    assert!(matches!(store.delivery_record(&twin).await, Err(StoreError::Conflict(_))), "an id is used once");
+}
+
+/// How far was asked is kept for each forge and each repository.
+pub async fn a_sweep_comes_back_as_it_was(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let all = [SweepOf::Forge(build::name("github")), SweepOf::Repository(scene.repository)];
+    for (nth, of) in (0..).zip(&all) {
+        assert_eq!(store.sweep_get(of).await.expect(ANSWERS), None);
+        let first =
+            Sweep { through: clock.now(), due_at: clock.now().after(Duration::from_secs(5)), failures: nth };
+        for sweep in [first, Sweep { failures: nth + 7, ..first }] {
+            store.sweep_record(of, &sweep).await.expect(ANSWERS);
+            assert_eq!(store.sweep_get(of).await.expect(ANSWERS), Some(sweep));
+        }
+    }
+    assert_eq!(store.sweep_get(&all[0]).await.expect(ANSWERS).map(|sweep| sweep.failures), Some(7));
 }
 
 /// Deliveries are given out oldest first until they are settled; the first verdict stays.

@@ -1,0 +1,189 @@
+//! Deliveries as they came. Those that wait for the disk at the same time are written together: one
+//! transaction takes all that came while the one before it was written, and each caller is answered after
+//! its commit. So the disk bounds how long a caller waits, not how many are served.
+
+use std::collections::BTreeSet;
+
+use domain::id::DeliveryId;
+use ports::store::events::Delivery;
+use ports::store::{Recorded, StoreError, Topic};
+use sqlx::QueryBuilder;
+use sqlx::sqlite::{Sqlite, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::failure::failed;
+use crate::repositories::require;
+use crate::rows::Columns;
+use crate::store::{Connections, Durable};
+
+/// So many deliveries are written in one transaction at most, and about so many bytes.
+const MOST: usize = 256;
+const MOST_BYTES: usize = 16 << 20;
+/// Rows of one statement: each goes through a queue to the connection's thread and back, which costs as much as
+/// a row. Few sizes, so that each is prepared once.
+const ROWS: [usize; 3] = [32, 8, 1];
+
+/// Where deliveries wait to be written; the task that writes them ends with it.
+#[derive(Debug)]
+pub(crate) struct Arrivals {
+    sender: mpsc::Sender<Arrival>,
+    _writer: JoinSet<()>,
+}
+
+/// A delivery that waits, and who waits for it.
+struct Arrival {
+    delivery: Delivery,
+    answer: oneshot::Sender<Outcome>,
+}
+
+type Outcome = Result<Recorded<DeliveryId>, StoreError>;
+
+impl Arrivals {
+    pub(crate) fn new(connections: Connections) -> Self {
+        let (sender, arrivals) = mpsc::channel(MOST);
+        let mut writer = JoinSet::new();
+        writer.spawn(write(connections, arrivals));
+        Self { sender, _writer: writer }
+    }
+
+    /// Stores a delivery with those that come at the same time.
+    pub(crate) async fn record(&self, delivery: &Delivery) -> Outcome {
+        let gone = || StoreError::Unavailable("deliveries are not written any more".to_owned());
+        let (answer, heard) = oneshot::channel();
+        let arrival = Arrival { delivery: delivery.clone(), answer };
+        self.sender.send(arrival).await.map_err(|_| gone())?;
+        heard.await.map_err(|_| gone())?
+    }
+}
+
+/// Writes deliveries until nobody can send any more.
+async fn write(connections: Connections, mut arrivals: mpsc::Receiver<Arrival>) {
+    while let Some(first) = arrivals.recv().await {
+        let mut batch = vec![first];
+        match record(&connections, &mut arrivals, &mut batch).await {
+            Ok(outcomes) => {
+                for (arrival, outcome) in batch.into_iter().zip(outcomes) {
+                    // Whoever does not wait any more finds it known when they send it again.
+                    let _ = arrival.answer.send(outcome);
+                }
+            }
+            Err(error) => {
+                for arrival in batch {
+                    let _ = arrival.answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// Writes one transaction: what waits, and what came until it was this one's turn.
+async fn record(
+    connections: &Connections,
+    arrivals: &mut mpsc::Receiver<Arrival>,
+    batch: &mut Vec<Arrival>,
+) -> Result<Vec<Outcome>, StoreError> {
+    let mut transaction = connections.write(Durable::Now).await?;
+    let mut bytes = batch.iter().map(|arrival| arrival.delivery.body.len()).sum::<usize>();
+    while batch.len() < MOST
+        && bytes < MOST_BYTES
+        && let Ok(arrival) = arrivals.try_recv()
+    {
+        bytes += arrival.delivery.body.len();
+        batch.push(arrival);
+    }
+    let mut outcomes = Vec::with_capacity(batch.len());
+    let mut left = batch.iter().map(|arrival| &arrival.delivery).collect::<Vec<_>>();
+    while let Some(rows) = ROWS.iter().find(|rows| **rows <= left.len()) {
+        let rest = left.split_off(*rows);
+        insert(&mut transaction, &left, &mut outcomes).await?;
+        left = rest;
+    }
+    connections.commit(transaction, &[Topic::Events]).await?;
+    Ok(outcomes)
+}
+
+/// Writes rows by one statement; what came of each, in their order.
+async fn insert(
+    connection: &mut SqliteConnection,
+    deliveries: &[&Delivery],
+    outcomes: &mut Vec<Outcome>,
+) -> Result<(), StoreError> {
+    let mut refused = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        refused.push(match refusal(connection, delivery).await {
+            Ok(outcome) => outcome.map(Ok),
+            Err(error @ StoreError::Conflict(_)) => Some(Err(error)),
+            Err(error) => return Err(error),
+        });
+    }
+    let fit: Vec<_> = deliveries.iter().zip(&refused).filter(|(_, refused)| refused.is_none()).collect();
+    let mut new = BTreeSet::new();
+    if !fit.is_empty() {
+        let mut statement = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO deliveries (id, source, repository, name, external_id, content, body, received_at) ",
+        );
+        statement.push_values(&fit, |mut row, (delivery, _)| {
+            row.push_bind(delivery.id.to_string())
+                .push_bind(&delivery.source)
+                .push_bind(delivery.repository.map(|repository| repository.to_string()))
+                .push_bind(&delivery.name)
+                .push_bind(&delivery.external_id)
+                .push_bind(&delivery.content[..])
+                .push_bind(&delivery.body)
+                .push_bind(delivery.received_at.millis());
+        });
+        // What contradicts what is there is left out, and costs the others nothing.
+        statement.push(" ON CONFLICT DO NOTHING RETURNING id");
+        for row in statement.build().fetch_all(&mut *connection).await.map_err(failed)? {
+            new.insert(Columns(&row).parsed::<DeliveryId>("id")?);
+        }
+    }
+    for (delivery, refused) in deliveries.iter().zip(refused) {
+        outcomes.push(match refused {
+            Some(outcome) => outcome,
+            // Of two with one id the first is the new one.
+            None if new.remove(&delivery.id) => Ok(Recorded::New),
+            None => match same(connection, delivery).await? {
+                Some(known) => Ok(Recorded::Known(known)),
+                None => Err(StoreError::Conflict(format!("{} is there already", delivery.id))),
+            },
+        });
+    }
+    Ok(())
+}
+
+/// Whether a delivery is known or about a repository that is not there; of those of forges nobody knows yet
+/// what they are about.
+async fn refusal(
+    connection: &mut SqliteConnection,
+    delivery: &Delivery,
+) -> Result<Option<Recorded<DeliveryId>>, StoreError> {
+    let Some(repository) = delivery.repository else { return Ok(None) };
+    if let Some(known) = same(connection, delivery).await? {
+        return Ok(Some(Recorded::Known(known)));
+    }
+    require(connection, repository).await?;
+    Ok(None)
+}
+
+/// A delivery of the same sender with the same id or the same content.
+async fn same(
+    connection: &mut SqliteConnection,
+    delivery: &Delivery,
+) -> Result<Option<DeliveryId>, StoreError> {
+    let row = sqlx::query(
+        "SELECT id FROM deliveries WHERE source = $2 AND content = $3 AND IFNULL(repository, '') = $1
+         UNION ALL
+         SELECT id FROM deliveries WHERE source = $2 AND external_id = $4 AND IFNULL(repository, '') = $1
+         ORDER BY id LIMIT 1",
+    )
+    .bind(delivery.repository.map(|repository| repository.to_string()).unwrap_or_default())
+    .bind(&delivery.source)
+    .bind(&delivery.content[..])
+    .bind(&delivery.external_id)
+    .fetch_optional(connection)
+    .await
+    .map_err(failed)?;
+    row.map(|row| Columns(&row).parsed("id")).transpose()
+}
