@@ -158,6 +158,17 @@ lint_workflow() {
     return 1
 }
 
+# Recorded webhooks of GitHub, which tests and the benchmark of the intake read.
+setup_webhooks() {
+    setup_npm webhooks "GitHub's recorded webhooks (9 MB)"
+}
+
+# Probot, the peer of the benchmark of the intake.
+setup_probot() {
+    setup_npm probot 'Probot (the peer of the intake benchmark, 90 MB)'
+    export SPELLBOOK_PROBOT="$TOOLS/probot/noop.mjs"
+}
+
 setup_nextest() { setup_cargo_tool cargo-nextest "$NEXTEST" --no-default-features --features default-no-update; }
 
 setup_deny() { setup_cargo_tool cargo-deny "$DENY"; }
@@ -353,6 +364,30 @@ install_emulate() {
         die "emulate: the download failed or is not the pinned package; nothing was installed"
     rm -rf "${TOOLS:?}/emulate"
     mv "$work/emulate" "$TOOLS/emulate"
+}
+
+# setup_npm NAME WHAT: the packages of $LOCKS/NAME/package-lock.json, beside the files there, at $TOOLS/NAME.
+setup_npm() {
+    has_npm "$1" && return
+    setup_node
+    locked_step install_npm "$1" "$2"
+}
+
+has_npm() {
+    for file in "$LOCKS/$1"/*; do
+        cmp -s "$file" "$TOOLS/$1/${file##*/}" || return 1
+    done
+}
+
+# No package's own script is run.
+install_npm() {
+    has_npm "$1" && return
+    say "installing $2"
+    cp -R "$LOCKS/$1" "$work/npm"
+    npm ci --prefix "$work/npm" --silent --ignore-scripts --no-audit --no-fund >&2 ||
+        die "$1: a download failed or is not the pinned file; nothing was installed"
+    rm -rf "${TOOLS:?}/$1"
+    mv "$work/npm" "$TOOLS/$1"
 }
 
 # pinned PIN: the name and version of the first package in PIN.txt.

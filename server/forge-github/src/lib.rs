@@ -21,6 +21,11 @@ mod host;
 mod recent;
 
 pub mod shape;
+mod understand;
+mod verify;
+mod webhooks;
+pub use understand::Reader;
+pub use verify::verify;
 
 mod client;
 mod failure;

@@ -34,6 +34,10 @@ impl Visit<'_> {
         facts.extend(self.recent_comments(CommentKind::Review, since).await?);
         facts.extend(self.recent_labels(since).await?);
         facts.extend(self.recent_releases(since).await?);
+        // What the server itself did is no news to it, here as in webhooks.
+        if let Some(own) = self.own() {
+            facts.retain(|fact| !fact.actor.bot || fact.actor.name != own.login);
+        }
         facts.sort_by(|one, other| (one.occurred_at, &one.key).cmp(&(other.occurred_at, &other.key)));
         Ok(facts)
     }

@@ -11,4 +11,5 @@ mod pusher;
 mod effects;
 mod emulator;
 mod lost;
+mod payloads;
 mod questions;
