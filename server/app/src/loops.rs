@@ -11,6 +11,7 @@ use engine::dispatch::DispatchOutcome;
 use engine::intake::IntakeOutcome;
 use engine::outbox::OutboxOutcome;
 use engine::schedule::Struck;
+use engine::sweep::Swept;
 use engine::watch::{WatchOutcome, Watching};
 use engine::work::WorkOutcome;
 use ports::store::{StoreError, Topic};
@@ -52,6 +53,7 @@ pub(crate) fn serve(running: Running<'_>) {
             async move { Ok(step(engine::watch::next(&world, &watching).await? != WatchOutcome::Empty)) }
         });
     }
+    sweep(running);
     let (world, stop) = (Arc::clone(running.world), running.stop.clone());
     running.tasks.spawn(async move {
         let mut struck = Struck::default();
@@ -65,6 +67,42 @@ pub(crate) fn serve(running: Running<'_>) {
             }
         }
     });
+}
+
+/// Starts the loop that asks forges what no webhook told: at once, since the server was away, then now and then.
+fn sweep(running: Running<'_>) {
+    if running.world.hosts.is_empty() {
+        return;
+    }
+    let (world, stop) = (Arc::clone(running.world), running.stop.clone());
+    running.tasks.spawn(async move {
+        while !stop.is_cancelled() {
+            // Given up in the middle, a sweep is done again.
+            let swept = tokio::select! {
+                swept = engine::sweep::all(&world) => swept,
+                () = stop.cancelled() => return,
+            };
+            match swept {
+                Ok(swept) => count(&swept),
+                Err(error) => tracing::warn!(%error, "forges were not swept"),
+            }
+            // Ten per cent more or less, so that several servers do not ask in the same moment.
+            let permille = 900 + u32::try_from(world.clock.unique().as_u128() % 201).unwrap_or(100);
+            tokio::select! {
+                () = tokio::time::sleep(engine::sweep::INTERVAL * permille / 1_000) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    });
+}
+
+fn count(swept: &Swept) {
+    for (forge, number) in &swept.missed {
+        metrics::counter!("spellbook_missed_events_total", "forge" => forge.to_string()).increment(*number);
+    }
+    for (forge, number) in &swept.redelivered {
+        metrics::counter!("spellbook_redelivered_total", "forge" => forge.to_string()).increment(*number);
+    }
 }
 
 /// Starts the loops of a server that works on runs, so many at once.

@@ -1,8 +1,10 @@
 //! Intake: somebody or something wants something. It is durable before it is answered.
 
+pub(crate) mod forge;
+
 use domain::event::{Actor, Event, EventKind};
 use domain::id::{DeliveryId, EventId, RepositoryId, RunId};
-use domain::name::{Address, DaemonId};
+use domain::name::{Address, DaemonId, ForgeName};
 use domain::repository::{BranchRole, Origin};
 use domain::run::{Cause, EffectMode, Order};
 use domain::trigger::TriggerKind;
@@ -154,6 +156,39 @@ pub async fn webhook_trigger(
     Ok(None)
 }
 
+/// The webhook of a forge, already verified.
+#[derive(Debug)]
+pub struct Told {
+    /// Which forge.
+    pub forge: ForgeName,
+    /// What it is about, in the forge's words.
+    pub name: String,
+    /// The forge's id for it.
+    pub external_id: Option<String>,
+    /// SHA-256 of what was signed.
+    pub content: [u8; 32],
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Takes the webhook of a forge. What it says is understood later: whoever sends it waits.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn forge_told(world: &World, told: Told) -> Result<Recorded<DeliveryId>, StoreError> {
+    let delivery = Delivery {
+        id: DeliveryId::new(world.clock.unique()),
+        source: format!("forge/{}", told.forge),
+        repository: None,
+        name: Some(told.name),
+        external_id: told.external_id,
+        content: told.content,
+        body: told.body,
+        received_at: world.clock.now(),
+    };
+    world.store.delivery_record(&delivery).await
+}
+
 async fn record(
     world: &World,
     source: String,
@@ -182,15 +217,19 @@ pub enum IntakeOutcome {
     Empty,
 }
 
-/// Makes of the oldest delivery what it is: a hint to look at a repository, or an event.
+/// Makes of the oldest delivery what it is: a hint to look at a repository, or events. It may be done again
+/// after a crash, and makes the same of it then.
 ///
 /// # Errors
 /// When the store does not answer; the delivery comes again.
 pub async fn next(world: &World) -> Result<IntakeOutcome, StoreError> {
     let Some(delivery) = world.store.delivery_next().await? else { return Ok(IntakeOutcome::Empty) };
-    let verdict = match (delivery.repository, delivery.source.strip_prefix("daemon/")) {
-        (Some(repository), None) => look_soon(world, repository).await?,
-        (Some(repository), Some(daemon)) => call_event(world, &delivery, repository, daemon).await?,
+    let verdict = match (delivery.repository, delivery.source.split_once('/')) {
+        (None, Some(("forge", name))) => forge::said(world, &delivery, name).await?,
+        (Some(repository), Some(("daemon", daemon))) => {
+            call_event(world, &delivery, repository, daemon).await?
+        }
+        (Some(repository), _) => look_soon(world, repository).await?,
         (None, _) => "nobody knows what it is about".to_owned(),
     };
     world.store.delivery_settle(delivery.id, &verdict, world.clock.now()).await?;

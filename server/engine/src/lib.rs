@@ -10,8 +10,10 @@
 
 pub mod world;
 
+pub mod installations;
 pub mod intake;
 pub mod reconcile;
+pub mod sweep;
 pub mod watch;
 
 pub mod admission;

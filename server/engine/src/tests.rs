@@ -8,6 +8,7 @@ mod attachments;
 mod debounce;
 mod effects;
 mod endings;
+mod forges;
 mod groups;
 mod images;
 mod money;

@@ -20,6 +20,9 @@ pub use memory::MemoryStore;
 mod memory_forge;
 pub use memory_forge::MemoryForge;
 
+mod memory_host;
+pub use memory_host::MemoryHost;
+
 mod memory_objects;
 pub use memory_objects::MemoryObjects;
 
