@@ -45,6 +45,7 @@ mod validate;
 mod discussions;
 mod effects;
 mod events;
+mod forges;
 mod git;
 mod health;
 mod hooks;

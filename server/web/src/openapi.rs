@@ -10,8 +10,9 @@ use utoipa_axum::routes;
 
 use crate::doors::Server;
 use crate::{
-    accounts, actions, budgets, daemons, discussions, effects, estimates, events, health, hooks, logs,
-    proposals, repositories, revisions, runs, schemas, sign_in, spend, sse, stages, state, tokens, validate,
+    accounts, actions, budgets, daemons, discussions, effects, estimates, events, forges, health, hooks,
+    logs, proposals, repositories, revisions, runs, schemas, sign_in, spend, sse, stages, state, tokens,
+    validate,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -121,5 +122,8 @@ pub(crate) fn server() -> OpenApiRouter<Arc<Server>> {
 
 /// What others call.
 pub(crate) fn hooks() -> OpenApiRouter<Arc<Server>> {
-    OpenApiRouter::new().routes(routes!(hooks::remote)).routes(routes!(hooks::daemon))
+    OpenApiRouter::new()
+        .routes(routes!(hooks::remote))
+        .routes(routes!(hooks::daemon))
+        .routes(routes!(forges::deliver))
 }

@@ -3,6 +3,7 @@
 mod actions;
 mod api;
 mod contract;
+mod forges;
 mod git;
 mod hooks;
 mod hostile;

@@ -30,6 +30,7 @@ fn operations() -> Vec<(Method, String, Json)> {
                 ("stage", "One"),
                 ("variable", "counter"),
                 ("commit", "0123456789abcdef0123456789abcdef01234567"),
+                ("forge", "github"),
                 ("repository", "repo_0198000000007000800000000000002a"),
             ] {
                 filled = filled.replace(&format!("{{{name}}}"), value);

@@ -18,6 +18,7 @@ use engine::World;
 use engine::world::Manifests;
 use futures::StreamExt;
 use ports::clock::Clock;
+use ports::forge::Host;
 use ports::secrets::{Secrets, SecretsError};
 use ports::smart_http::{GitRequest, GitResponse, MayPush, SmartHttp};
 use ports::source::{
@@ -31,7 +32,7 @@ use ports::web::{WebError, WebRequest, WebResponse};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 use testkit::{
-    FixedClock, Issuer, MemoryForge, MemoryObjects, MemoryStore, MemoryVault, ScriptedModels,
+    FixedClock, Issuer, MemoryForge, MemoryHost, MemoryObjects, MemoryStore, MemoryVault, ScriptedModels,
     ScriptedSandbox, ScriptedWeb, build,
 };
 use tower::ServiceExt;
@@ -71,6 +72,8 @@ impl House {
         let issuer = Arc::new(Mutex::new(None));
         let web = Arc::new(ScriptedWeb::new(internet(Arc::clone(&issuer))));
         let (git, secrets) = (Arc::new(Echo::default()), Arc::new(Safe::default()));
+        let hosts = [("github", MemoryHost::new("s3cret")), ("bare", MemoryHost::new(""))];
+        let hosts = hosts.map(|(name, host)| (name, Arc::new(host)));
         let world = World {
             store: store.clone(),
             source: source.clone(),
@@ -84,7 +87,10 @@ impl House {
             vault: vault.clone(),
             objects: Arc::new(MemoryObjects::new()),
             forge: Arc::new(MemoryForge::default()),
-            hosts: BTreeMap::new(),
+            hosts: hosts
+                .iter()
+                .map(|(name, host)| (build::name(name), host.clone() as Arc<dyn Host>))
+                .collect(),
             clock: clock.clone(),
             settings: engine::world::Settings::new(PathBuf::from("/nonexistent")),
             manifests: Manifests::default(),
