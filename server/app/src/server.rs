@@ -76,8 +76,16 @@ impl Server {
     /// # Errors
     /// When the data directory, the store, git or the address cannot be used.
     pub async fn start(plan: Plan) -> anyhow::Result<Self> {
-        let Wired { world, git, gateway, proxy, place } =
-            wiring::wire(&plan.config, &plan.data, SecretSource::Files).await?;
+        let wired = wiring::wire(&plan.config, &plan.data, SecretSource::Files).await?;
+        Self::start_with(plan, wired).await
+    }
+
+    /// Starts a server of what is put together already.
+    ///
+    /// # Errors
+    /// When the store, git or the address cannot be used.
+    pub async fn start_with(plan: Plan, wired: Wired) -> anyhow::Result<Self> {
+        let Wired { world, git, gateway, proxy, place } = wired;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let listener = TcpListener::bind(plan.listen)
             .await

@@ -54,3 +54,9 @@ pub(crate) fn median(mut spans: Vec<Duration>) -> f64 {
     spans.sort();
     spans.get(spans.len() / 2).map_or(f64::NAN, Duration::as_secs_f64)
 }
+
+/// The time within which such a share of calls was done, in seconds.
+pub(crate) fn quantile(sorted: &[Duration], share: f64) -> f64 {
+    let at = ((sorted.len() - 1) as f64 * share) as usize;
+    sorted[at].as_secs_f64()
+}

@@ -7,7 +7,10 @@ mod door;
 mod figure;
 mod gateway;
 mod git;
+mod intake;
+mod load;
 mod manifest;
+mod process;
 mod sandbox;
 mod server;
 mod thousand;
@@ -15,12 +18,14 @@ mod thousand;
 use std::process::ExitCode;
 
 /// What can be measured.
-const AREAS: [&str; 5] = ["sandbox", "gateway", "git", "manifest", "server"];
+const AREAS: [&str; 6] = ["sandbox", "intake", "gateway", "git", "manifest", "server"];
+/// What areas start this program as, besides themselves.
+const ROLES: [&str; 5] = ["--provider", "--door", "--thousand", "--intake", "--load"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [first, rest @ ..] = arguments.as_slice()
-        && ["--provider", "--door", "--thousand"].contains(&first.as_str())
+        && ROLES.contains(&first.as_str())
     {
         return serve(first, rest);
     }
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
                 figures.extend(door::measure().await?);
                 Ok(figures)
             }),
+            "intake" => runtime.block_on(intake::measure()),
             "gateway" => runtime.block_on(gateway::measure()),
             "git" => runtime.block_on(git::measure()),
             "manifest" => manifest::measure(),
@@ -74,11 +80,13 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
-/// What the benchmark of the gateway starts this program as, besides itself.
+/// Does one part of a measurement, in a process of its own.
 fn serve(role: &str, rest: &[String]) -> ExitCode {
     let served = runtime().map_err(anyhow::Error::from).and_then(|runtime| match (role, rest) {
         ("--door", [base]) => runtime.block_on(gateway::stand(base)),
         ("--thousand", [base]) => runtime.block_on(thousand::ask(base)),
+        ("--intake", [data]) => runtime.block_on(intake::serve(data.as_ref())),
+        ("--load", [plan]) => runtime.block_on(load::run(plan)),
         _ => runtime.block_on(gateway::provide()),
     });
     match served {

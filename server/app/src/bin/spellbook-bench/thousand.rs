@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::figure::{Figure, Goal};
-use crate::gateway::{Server, gateway, say};
+use crate::gateway::gateway;
+use crate::process::{Server, say};
 
 /// About how long the provider thinks, milliseconds: longer than it takes to ask all of them.
 pub(crate) const THINKS: u64 = 10_000;
