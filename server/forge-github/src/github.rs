@@ -196,10 +196,13 @@ impl GitHub {
 #[async_trait]
 impl Forge for GitHub {
     async fn perform(&self, repository: &Repository, effect: &Effect) -> Result<Receipt, ForgeError> {
-        if let EffectKind::Noop { reason } = &effect.kind {
-            return Ok(Receipt { url: None, summary: reason.clone() });
+        match &effect.kind {
+            EffectKind::Noop { reason } => Ok(Receipt { url: None, summary: reason.clone() }),
+            EffectKind::CallWebhook { .. } => {
+                Err(ForgeError::refused("the server calls webhooks itself, GitHub does not"))
+            }
+            _ => Ok(wanted::perform(self, repository, effect).await?),
         }
-        Ok(wanted::perform(self, repository, effect).await?)
     }
 
     async fn role(&self, repository: &Repository, account: &str) -> Result<Option<String>, ForgeError> {

@@ -64,9 +64,8 @@ pub(crate) async fn perform(
         EffectKind::SetStatus { .. } => wanted.status().await,
         EffectKind::CreateRelease { .. } => wanted.release().await,
         EffectKind::React { comment, reaction } => wanted.reaction(comment, *reaction).await,
-        EffectKind::Noop { reason } => Ok(Receipt { url: None, summary: reason.clone() }),
-        EffectKind::CallWebhook { .. } => {
-            Err(Failure::Refused("a webhook is called by the server itself".to_owned()))
+        EffectKind::CallWebhook { .. } | EffectKind::Noop { .. } => {
+            Err(Failure::Refused(format!("`{}` has nothing to do with GitHub", effect.kind.as_str())))
         }
     }
 }

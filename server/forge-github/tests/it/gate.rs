@@ -141,6 +141,13 @@ impl Gate {
         if trouble.is_some() { Err("the remote hung up".to_owned()) } else { Ok(moved) }
     }
 
+    fn moved(&self, path: &str) -> Option<String> {
+        match &self.behind {
+            Behind::Hub(hub) => hub.lock().unwrap().moved(path),
+            Behind::Far(_) => None,
+        }
+    }
+
     fn next_trouble(&self) -> Option<Trouble> {
         let mut watch = self.watch.lock().unwrap();
         let number = watch.counted;
@@ -217,6 +224,11 @@ async fn answer(State(gate): State<Arc<Gate>>, request: HttpRequest<Body>) -> Re
             return (StatusCode::FORBIDDEN, [("retry-after", "30")], body).into_response();
         }
         Some(Trouble::LostAnswer) | None => {}
+    }
+    if let Some(target) = gate.moved(&request.path) {
+        let host = parts.headers["host"].to_str().unwrap();
+        let location = format!("http://{host}{target}");
+        return (StatusCode::MOVED_PERMANENTLY, [("location", location)]).into_response();
     }
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let (status, value) = gate.carry_out(request, &query).await;

@@ -45,8 +45,12 @@ pub(crate) type Answer = (u16, Value);
 pub(crate) struct Hub {
     pub(crate) now: Timestamp,
     next: u64,
-    /// What the repository is called; whatever it was called before leads to it.
+    /// What the repository is called.
     pub(crate) path: String,
+    /// What it was called before.
+    pub(crate) old_path: Option<String>,
+    /// What another one is called.
+    pub(crate) other_path: Option<String>,
     pub(crate) private: bool,
     pub(crate) roles: BTreeMap<String, String>,
     pub(crate) threads: BTreeMap<u64, Value>,
@@ -73,6 +77,8 @@ impl Hub {
             now,
             next: 1_000,
             path: "acme/app".to_owned(),
+            old_path: None,
+            other_path: None,
             private: true,
             roles: BTreeMap::new(),
             threads: BTreeMap::new(),
@@ -193,6 +199,12 @@ impl Hub {
         })
     }
 
+    /// Where a request is sent on to: what was below the old path is below the number now.
+    pub(crate) fn moved(&self, path: &str) -> Option<String> {
+        let rest = path.strip_prefix("/repos/")?.strip_prefix(self.old_path.as_ref()?.as_str())?;
+        (rest.is_empty() || rest.starts_with('/')).then(|| format!("/repositories/{REPOSITORY}{rest}"))
+    }
+
     /// Carries a request out.
     pub(crate) fn answer(&mut self, request: &Request) -> Answer {
         let path = request.path.clone();
@@ -218,6 +230,12 @@ impl Hub {
             ("GET", ["user"]) => (200, account(BOT)),
             ("GET", ["users", "spellbook%5Bbot%5D"]) => (200, account(BOT)),
             ("GET", ["repositories", "7"]) => self.permitted(request, &[], |hub, _| (200, hub.repository())),
+            ("GET", ["repositories", "7", "installation"]) => {
+                self.as_app(request, |_| json!({ "id": INSTALLATION }))
+            }
+            ("GET", ["repos", owner, name]) if Some(format!("{owner}/{name}")) == self.other_path => {
+                (200, json!({ "id": 8, "full_name": self.other_path, "private": false }))
+            }
             (_, ["repos", owner, name, rest @ ..]) if format!("{owner}/{name}") == self.path => {
                 self.below(request, rest)
             }

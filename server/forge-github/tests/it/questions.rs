@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::effect::CommentTarget;
 use domain::name::Commit;
 use forge_github::{Access, BuildError, Config, GitHub, Surroundings, app_manifest, register};
 use ports::clock::Clock;
@@ -9,6 +10,7 @@ use ports::forge::Forge;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
+use crate::effects::{comment, offer};
 use crate::house::{House, KEY};
 use crate::hub::{ADA, BOT, ISSUE, PULL, account, sha};
 use crate::pusher::Pusher;
@@ -51,14 +53,38 @@ async fn a_pull_request_is_told_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn a_renamed_repository_is_found_and_another_of_its_name_is_not_it() {
+async fn a_renamed_repository_is_found_and_written_to() {
     let house = House::new().await;
-    house.gate.hub().roles.insert("ada".to_owned(), "write".to_owned());
+    {
+        let mut hub = house.gate.hub();
+        (hub.path, hub.old_path) = ("acme/renamed".to_owned(), Some("acme/app".to_owned()));
+        hub.roles.insert("ada".to_owned(), "write".to_owned());
+    }
+    assert_eq!(house.forge.role(&house.repository, "ada").await.unwrap().as_deref(), Some("write"));
+    let effect = comment(CommentTarget::Thread { number: ISSUE }, "Hello.", true);
+    house.done(&house.effect("review/x", effect)).await;
+    house.done(&house.effect("review/pull/1", offer("one", 8))).await;
+    let hub = house.gate.hub();
+    assert_eq!((hub.comments.len(), hub.branches["spellbook/review/1"].as_str()), (1, sha(8).as_str()));
+}
+
+#[tokio::test]
+async fn another_repository_of_the_old_name_is_not_it() {
+    let house = House::new().await;
     // The token that was got under the old name is good for the new one too.
     house.forge.credential(&house.repository).await.unwrap();
-    house.gate.hub().path = "acme/renamed".to_owned();
-    let role = house.forge.role(&house.repository, "ada").await.unwrap();
-    assert_eq!(role.as_deref(), Some("write"));
+    {
+        let mut hub = house.gate.hub();
+        (hub.path, hub.other_path) = ("acme/renamed".to_owned(), Some("acme/app".to_owned()));
+        hub.roles.insert("ada".to_owned(), "write".to_owned());
+    }
+    house.gate.seen();
+    assert_eq!(house.forge.role(&house.repository, "ada").await.unwrap().as_deref(), Some("write"));
+    let asked = house.gate.seen();
+    assert_eq!(
+        asked.last().map(String::as_str),
+        Some("GET /repos/acme/renamed/collaborators/ada/permission")
+    );
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -299,7 +300,7 @@ async fn liar(refs: Vec<u8>, report: Vec<u8>) -> Remote {
     }
     let app = Router::new()
         .route("/a.git/info/refs", get(move || async move { answer("advertisement", refs) }))
-        .route("/a.git/git-receive-pack", post(move || async move { answer("result", report) }));
+        .route("/a.git/git-receive-pack", post(move |_: Bytes| async move { answer("result", report) }));
     let mut remote = remote(&format!("http://{}/a.git", serve(app).await));
     remote.credential = Some(SecretString::from(TOKEN));
     remote
