@@ -9,6 +9,7 @@ mod words;
 use domain::effect::{Author, Effect, EffectKind, EffectStatus};
 use domain::event::Event;
 use domain::id::EffectId;
+use domain::name::NameError;
 use domain::run::{EffectMode, Standing};
 use manifest::expression::{EvaluationError, RunSoFar};
 use manifest::model::{OutcomeKind, OutcomeSpec};
@@ -35,6 +36,12 @@ enum Unwanted {
 
 impl From<EvaluationError> for Unwanted {
     fn from(error: EvaluationError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+impl From<NameError> for Unwanted {
+    fn from(error: NameError) -> Self {
         Self::Refused(error.to_string())
     }
 }

@@ -308,7 +308,7 @@ mod jail {
         assert_has(
             report,
             &[
-                "The code is small, mostly Python. Fix first: long function `parse_all` in src/parse.py, 123 lines.",
+                ", mostly Python. Fix first: long function `parse_all` in src/parse.py, 123 lines.",
                 "| Long functions | 1 |",
                 "| Repeated blocks | 1 |",
                 "| Large binary files | 1 |",

@@ -1,7 +1,7 @@
 //! Changed files: offered as a pull request, or pushed to the branch of the one that the run is about.
 
 use domain::effect::EffectKind;
-use domain::name::{Branch, Commit, NameError};
+use domain::name::{Branch, Commit};
 use domain::run::Standing;
 use manifest::discover::Layout;
 use manifest::protected::Protected;
@@ -22,7 +22,7 @@ impl Wish<'_> {
         let title = one_line(&format!("{prefix} {title}"), LONGEST_TITLE);
         let commit = self.commit(&tip, &title).await?;
         let name = self.key()?.unwrap_or_else(|| self.subject(&base));
-        let branch = Branch::parse(format!("spellbook/{}/{name}", run.daemon)).map_err(refused)?;
+        let branch = Branch::parse(format!("spellbook/{}/{name}", run.daemon))?;
         let kind = EffectKind::CreatePullRequest {
             title,
             body: self.prose("body")?.unwrap_or_default(),
@@ -55,7 +55,7 @@ impl Wish<'_> {
     /// offered is what the run did and nothing else, else the daemon's.
     fn base(&self) -> Result<Branch, Unwanted> {
         if let Some(text) = self.text("base")? {
-            return text.parse().map_err(refused);
+            return Ok(text.parse()?);
         }
         let run = self.execution.run;
         let ours = run.subject.as_ref().filter(|subject| subject.standing == Standing::Member);
@@ -121,8 +121,4 @@ impl Wish<'_> {
         // The name is that of a daemon in the root, whose manifest is protected under any name.
         survey::layout(world, "", &view, workspace.start()).await
     }
-}
-
-fn refused(error: NameError) -> Unwanted {
-    Unwanted::Refused(error.to_string())
 }

@@ -1,7 +1,7 @@
 //! What is said: comments, issues, labels, reviewers, releases, calls of webhooks.
 
 use domain::effect::{CommentTarget, EffectKind, IssueState};
-use domain::name::{NameError, SecretName, Tag};
+use domain::name::{SecretName, Tag};
 use serde_json::{Map, Value as Json};
 
 use super::{Unwanted, Wish, numbered, one_line};
@@ -74,7 +74,7 @@ impl Wish<'_> {
 
     pub(super) fn release(&self) -> Result<(String, EffectKind), Unwanted> {
         let run = self.execution.run;
-        let tag: Tag = self.text("tag")?.unwrap_or_default().parse().map_err(refused)?;
+        let tag: Tag = self.text("tag")?.unwrap_or_default().parse()?;
         let kind = EffectKind::CreateRelease {
             name: self.line("name")?.unwrap_or_else(|| tag.to_string()),
             body: self.prose("body")?.unwrap_or_default(),
@@ -97,7 +97,7 @@ impl Wish<'_> {
                 headers.push((name, one_line(&value, 1_000)));
             }
         }
-        let secret = self.text("secret")?.map(SecretName::parse).transpose().map_err(refused)?;
+        let secret = self.text("secret")?.map(SecretName::parse).transpose()?;
         let kind = EffectKind::CallWebhook {
             url: self.text("url")?.unwrap_or_default(),
             allowed: self.execution.manifest.permissions.hosts(),
@@ -119,8 +119,4 @@ impl Wish<'_> {
             Some(text) => Ok(CommentTarget::Thread { number: numbered(text)? }),
         }
     }
-}
-
-fn refused(error: NameError) -> Unwanted {
-    Unwanted::Refused(error.to_string())
 }
