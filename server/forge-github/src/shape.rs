@@ -60,10 +60,10 @@ pub fn comment_fact(told: &Told<'_>, kind: CommentKind, comment: &Value, thread:
     user(&mut said, comment);
     texts(&mut said, comment, &["path"]);
     numbers(&mut said, comment, &["line"]);
-    payload.insert(under.to_owned(), thread.clone());
+    payload.insert(under.to_owned(), thread);
     payload.insert("comment".to_owned(), Value::Object(said));
     let at = moment(comment, "/created_at").unwrap_or(told.at);
-    Some(told.fact(format!("comment/{word}/{id}"), EventKind::Comment, &thread, payload, at))
+    Some(told.fact(format!("comment/{word}/{id}"), EventKind::Comment, payload, at))
 }
 
 /// Something happened to a pull request.
@@ -77,8 +77,8 @@ pub fn pull_fact(told: &Told<'_>, pull: &Value) -> Option<Fact> {
     };
     let pull = pull_payload(pull);
     let mut payload = told.payload(&pull);
-    payload.insert("pull_request".to_owned(), pull.clone());
-    Some(told.fact(key, EventKind::PullRequest, &pull, payload, at))
+    payload.insert("pull_request".to_owned(), pull);
+    Some(told.fact(key, EventKind::PullRequest, payload, at))
 }
 
 /// Something happened to an issue. A pull request is none, although GitHub lists them together.
@@ -90,9 +90,9 @@ pub fn issue_fact(told: &Told<'_>, issue: &Value) -> Option<Fact> {
         return None;
     }
     let mut payload = told.payload(&issue);
-    payload.insert("issue".to_owned(), issue.clone());
+    payload.insert("issue".to_owned(), issue);
     let key = format!("issue/{issue_number}/{}/{at}", told.action);
-    Some(told.fact(key, EventKind::Issues, &issue, payload, at))
+    Some(told.fact(key, EventKind::Issues, payload, at))
 }
 
 /// Somebody put a label on an issue or a pull request, which `thread` says. `at` is when, as GitHub's list of
@@ -106,10 +106,10 @@ pub fn label_fact(told: &Told<'_>, label: &Value, thread: Thread<'_>, at: Option
     let thread_number = number(&thread, "/number")?;
     let at = at.or_else(|| moment(raw, "/updated_at")).unwrap_or(told.at);
     let mut payload = told.payload(&thread);
-    payload.insert(under.to_owned(), thread.clone());
+    payload.insert(under.to_owned(), thread);
     payload.insert("label".to_owned(), json!({ "name": name }));
     let key = format!("label/{thread_number}/{name}/{at}");
-    Some(told.fact(key, EventKind::Label, &thread, payload, at))
+    Some(told.fact(key, EventKind::Label, payload, at))
 }
 
 /// What a label was put on.
@@ -132,8 +132,7 @@ pub fn release_fact(told: &Told<'_>, release: &Value) -> Option<Fact> {
     let mut payload = told.payload(&Value::Null);
     payload.insert("release".to_owned(), Value::Object(shown));
     let at = moment(release, "/published_at").or_else(|| moment(release, "/created_at")).unwrap_or(told.at);
-    let mut fact =
-        told.fact(format!("release/{id}/{}", told.action), EventKind::Release, &Value::Null, payload, at);
+    let mut fact = told.fact(format!("release/{id}/{}", told.action), EventKind::Release, payload, at);
     fact.branch = text(release, "/target_commitish").and_then(|name| Branch::parse(name).ok());
     Some(fact)
 }
@@ -151,7 +150,7 @@ pub fn check_suite_fact(told: &Told<'_>, suite: &Value) -> Option<Fact> {
     let mut payload = told.payload(&Value::Null);
     payload.insert("check_suite".to_owned(), Value::Object(shown));
     let key = format!("check_suite/{id}/{conclusion}/{at}");
-    let mut fact = told.fact(key, EventKind::CheckSuite, &Value::Null, payload, at);
+    let mut fact = told.fact(key, EventKind::CheckSuite, payload, at);
     fact.branch = text(suite, "/head_branch").and_then(|name| Branch::parse(name).ok());
     fact.commit = text(suite, "/head_sha").and_then(|id| Commit::parse(id).ok());
     Some(fact)
@@ -262,14 +261,8 @@ impl Told<'_> {
         payload
     }
 
-    fn fact(
-        &self,
-        key: String,
-        kind: EventKind,
-        thread: &Value,
-        payload: Map<String, Value>,
-        at: Timestamp,
-    ) -> Fact {
+    fn fact(&self, key: String, kind: EventKind, payload: Map<String, Value>, at: Timestamp) -> Fact {
+        let thread = payload.get("pull_request").or_else(|| payload.get("issue")).unwrap_or(&Value::Null);
         let labels = thread.get("labels").and_then(Value::as_array).into_iter().flatten();
         Fact {
             key,

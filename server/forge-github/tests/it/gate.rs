@@ -8,9 +8,10 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use axum::response::{IntoResponse, Response};
-use domain::name::{Branch, Commit};
+use domain::name::Commit;
 use ports::clock::Clock;
-use ports::source::Moved;
+use ports::source::{Moved, PushSpec};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use testkit::FixedClock;
 use tokio::net::TcpListener;
@@ -109,14 +110,9 @@ impl Gate {
     }
 
     /// What git does with a push.
-    pub(crate) fn push(
-        &self,
-        url: &str,
-        token: Option<&str>,
-        branch: &Branch,
-        from: Option<&Commit>,
-        to: &Commit,
-    ) -> Result<Moved, String> {
+    pub(crate) fn push(&self, push: &PushSpec<'_>) -> Result<Moved, String> {
+        let PushSpec { remote, branch, from, to, .. } = push;
+        let (url, token) = (&remote.url, remote.credential.as_ref().map(ExposeSecret::expose_secret));
         self.watch.lock().unwrap().seen.push(format!("PUSH {branch}"));
         let trouble = self.next_trouble();
         if trouble == Some(Trouble::LostRequest) {

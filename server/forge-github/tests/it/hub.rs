@@ -349,7 +349,7 @@ impl Hub {
                 (200, thread.clone())
             }
             ("GET", [number, "comments"]) => {
-                let under = |comment: &&Value| comment["thread"].to_string() == *number;
+                let under = |comment: &&Value| is_numbered(comment, "thread", number);
                 let list: Vec<&Value> =
                     self.comments.iter().filter(under).filter(|comment| is_since(request, comment)).collect();
                 (200, json!(list))
@@ -378,7 +378,7 @@ impl Hub {
 
     fn change_comment(&mut self, request: &Request, id: &str) -> Answer {
         let now = self.time();
-        let is_it = |comment: &Value| comment["id"].to_string() == id;
+        let is_it = |comment: &Value| is_numbered(comment, "id", id);
         let lists = [&mut self.comments, &mut self.commit_comments];
         let Some(list) = lists.into_iter().find(|list| list.iter().any(is_it)) else { return missing() };
         if request.method == "DELETE" {
@@ -498,7 +498,7 @@ impl Hub {
                 (201, made)
             }
             (verb, ["check-runs", id]) => {
-                let Some(check) = self.checks.iter_mut().find(|check| check["id"].to_string() == *id) else {
+                let Some(check) = self.checks.iter_mut().find(|check| is_numbered(check, "id", id)) else {
                     return missing();
                 };
                 if verb == "PATCH" {
@@ -557,6 +557,10 @@ pub(crate) fn account(id: u64) -> Value {
         ADA => json!({ "id": ADA, "login": "ada", "type": "User" }),
         id => json!({ "id": id, "login": format!("user{id}"), "type": "User" }),
     }
+}
+
+fn is_numbered(thing: &Value, key: &str, number: &str) -> bool {
+    thing[key].as_u64() == number.parse().ok()
 }
 
 fn missing() -> Answer {

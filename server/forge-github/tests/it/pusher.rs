@@ -12,7 +12,6 @@ use ports::source::{
     CommitInfo, CommitSpec, Diff, Directory, Entry, Fetched, MergeSpec, Merged, Moved, PathChange, PushSpec,
     ReadBounds, Remote, Snapshot, SnapshotSpec, Source, SourceError, View,
 };
-use secrecy::ExposeSecret;
 
 use crate::gate::Gate;
 
@@ -29,9 +28,7 @@ fn unasked<T>() -> Answer<T> {
 #[async_trait]
 impl Source for Pusher {
     async fn push(&self, push: PushSpec<'_>) -> Answer<Moved> {
-        let token = push.remote.credential.as_ref().map(|token| token.expose_secret().to_owned());
-        let pushed = self.0.push(&push.remote.url, token.as_deref(), push.branch, push.from, push.to);
-        pushed.map_err(SourceError::Unreachable)
+        self.0.push(&push).map_err(SourceError::Unreachable)
     }
 
     async fn create(&self, _: RepositoryId, _: &Branch) -> Answer<()> {
