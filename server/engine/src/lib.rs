@@ -23,7 +23,6 @@ mod survey;
 pub mod dispatch;
 mod group;
 pub mod schedule;
-
 pub mod work;
 
 mod allowance;
@@ -38,15 +37,14 @@ mod till;
 mod variables;
 mod workspace;
 
-mod effects;
-pub mod outbox;
-
 pub mod address;
 pub mod budgets;
+mod effects;
 pub mod estimate;
 pub mod export;
 pub mod inputs;
 pub mod logs;
+pub mod outbox;
 pub mod proposals;
 pub mod refusal;
 pub mod rehearsal;

@@ -23,7 +23,6 @@ mod rate;
 pub mod token;
 pub use actions::{Actions, ActionsError, Trust, TrustedRole};
 pub use rate::Rate;
-
 mod accounts;
 mod actions;
 mod budgets;
