@@ -153,7 +153,8 @@ impl Scan<'_> {
             }
         }
         for mention in MENTION.find_iter(text) {
-            let before = source[..range.start + mention.start()].chars().next_back();
+            // What stands before the text is markup, which nobody sees: `_a_@ada` calls her.
+            let before = text[..mention.start()].chars().next_back();
             if !before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
                 found.push(at(mention.range()));
             }
@@ -265,6 +266,8 @@ mod tests {
         check("mail ada@example.org", "mail ada@example.org");
         check("`@ada` stays\n\n    @code", "`@ada` stays\n\n    @code");
         check("**@ada**", "**`@ada`**");
+        check("_&_@1", "_&_`@1`");
+        check("snake_@ada", "snake_@ada");
         check(r"\@ada", "`@ada`");
         check("&#64;ada", "&amp;#64;ada");
         check("@\u{200b}ada \u{202e}x", "`@ada` x");
