@@ -9,6 +9,7 @@
 pub mod files;
 pub mod id;
 pub mod name;
+pub mod suggest;
 pub mod time;
 
 pub mod budget;
@@ -20,6 +21,7 @@ pub mod route;
 pub mod repository;
 pub mod revision;
 
+pub mod command;
 pub mod event;
 pub mod trigger;
 

@@ -25,10 +25,11 @@ pub mod expression;
 pub mod codes;
 mod diagnostic;
 mod render;
-mod suggest;
 
 pub mod format;
 pub mod schema;
+
+use domain::suggest;
 
 pub use check::{
     CODING_AGENTS, DaemonSource, NETWORK_SETS, Rules, Siblings, check_daemon, check_spellbook, check_test,

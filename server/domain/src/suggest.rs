@@ -4,7 +4,7 @@
 const LONGEST: usize = 64;
 
 /// The candidate that `word` is most likely a misspelling of.
-pub(crate) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > LONGEST {
         return None;
     }
@@ -20,7 +20,7 @@ pub(crate) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
 }
 
 /// `did you mean x?`, when there is such a candidate.
-pub(crate) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     closest(word, candidates).map(|candidate| format!("did you mean `{candidate}`?"))
 }
 
@@ -31,7 +31,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// Words as a person lists them: `a`, `b` or `c`.
-pub(crate) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+pub fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let quoted: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
         None => "nothing".to_owned(),
@@ -40,8 +40,14 @@ pub(crate) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// Text of others inside a message: in backquotes, cut to 60 characters, control characters spelt out.
-pub(crate) fn quoted(text: &str) -> String {
+/// Text of others inside a comment: as [`quoted`], and nothing in it ends the code that it stands in.
+pub fn code(text: &str) -> String {
+    quoted(&text.replace('`', "'"))
+}
+
+/// Text of others inside a message: in backquotes, cut to 60 characters, characters that cannot be seen
+/// spelt out.
+pub fn quoted(text: &str) -> String {
     let mut shown: String = text.chars().take(60).flat_map(shown_char).collect();
     if text.chars().nth(60).is_some() {
         shown.push('…');
@@ -50,11 +56,15 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 fn shown_char(c: char) -> Vec<char> {
-    if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-        c.escape_debug().collect()
-    } else {
-        vec![c]
-    }
+    if is_unseen(c) { c.escape_unicode().collect() } else { vec![c] }
+}
+
+/// Whether a character shows nothing of itself: control characters, those that turn the direction of a text,
+/// those without a width. The two joiners are left: some scripts, and pictures, are written with them.
+pub fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
