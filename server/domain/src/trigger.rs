@@ -42,9 +42,10 @@ pub enum TriggerKind {
     Push,
     /// A pull request or proposal changes.
     PullRequest,
-    /// Someone comments `/<command>`.
+    /// Someone comments. Without `roles` in its filter, someone who may write.
     Comment {
-        /// The word, without the slash; `None` answers to `/spellbook run <id>` only.
+        /// The word that the comment must command, without the slash: `/<command>`; `None` hears every comment that
+        /// commands nothing.
         command: Option<String>,
     },
     /// An issue changes.
@@ -180,6 +181,12 @@ fn mismatch(on: &TriggerKind, filter: &Filter, event: &Event) -> Option<Mismatch
     let action = event.action.clone().unwrap_or_default();
     let branch = event.branch.as_ref().map(ToString::to_string).unwrap_or_default();
     let role = event.actor.role.clone().unwrap_or_default();
+    // Anybody may comment; what a comment starts is done with the server's means.
+    let writers = [WRITE.to_owned()];
+    let roles = match on {
+        TriggerKind::Comment { .. } if filter.roles.is_empty() => &writers[..],
+        _ => &filter.roles,
+    };
     let subject = subject_mismatch(on, event);
     if subject.is_some() {
         return subject;
@@ -200,8 +207,8 @@ fn mismatch(on: &TriggerKind, filter: &Filter, event: &Event) -> Option<Mismatch
     if !filter.actors.is_empty() && !filter.actors.contains(&event.actor.name) {
         return fail("actors", &filter.actors, event.actor.name.clone());
     }
-    if !filter.roles.is_empty() && !filter.roles.iter().any(|wanted| reaches(&role, wanted)) {
-        return fail("roles", &filter.roles, role);
+    if !roles.is_empty() && !roles.iter().any(|wanted| reaches(&role, wanted)) {
+        return fail("roles", roles, role);
     }
     if !filter.labels.is_empty() && !event.labels.iter().any(|label| filter.labels.contains(label)) {
         return fail("labels", &filter.labels, event.labels.join(", "));
@@ -214,6 +221,9 @@ fn mismatch(on: &TriggerKind, filter: &Filter, event: &Event) -> Option<Mismatch
 
 /// What accounts may be in a repository, each more than the one before (GitHub's repository roles).
 pub const ROLES: [&str; 5] = ["read", "triage", "write", "maintain", "admin"];
+
+/// The role of those whose work is the repository's own.
+pub const WRITE: &str = "write";
 
 /// Whether a role is the wanted one or a higher one. A role of the forge's own making is only itself.
 pub fn reaches(role: &str, wanted: &str) -> bool {
@@ -332,6 +342,25 @@ mod tests {
         );
         check(|f| f.roles = list(&["admin"]), &event, "`roles` wants admin; the event has write");
         check(|f| f.types = list(&["opened"]), &event, "`types` wants opened; the event has none");
+    }
+
+    #[test]
+    fn a_comment_is_of_someone_who_may_write_unless_it_says_who() {
+        let check = |roles: &[&str], role: Option<&str>, expect: bool| {
+            let mut trigger = Trigger::on(TriggerKind::Comment { command: None });
+            trigger.filter.roles = list(roles);
+            let mut event = push("main", &[]);
+            event.kind = EventKind::Comment;
+            event.actor.role = role.map(str::to_owned);
+            assert_eq!(matching(&trigger, &event) == Match::Yes, expect, "{roles:?} and {role:?}");
+        };
+        check(&[], Some("write"), true);
+        check(&[], Some("admin"), true);
+        check(&[], Some("triage"), false);
+        check(&[], None, false);
+        check(&["read"], Some("triage"), true);
+        check(&["read"], None, false);
+        check(&["admin"], Some("write"), false);
     }
 
     #[test]
