@@ -77,6 +77,19 @@ pub struct DaemonSummary {
     pub description: Option<String>,
 }
 
+/// A daemon that was told to rest: nothing starts it by itself until it is told to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// Which daemon.
+    pub daemon: DaemonId,
+    /// On which branch.
+    pub branch: Branch,
+    /// By whom.
+    pub by: String,
+    /// Since when.
+    pub at: Timestamp,
+}
+
 /// How a daemon fares (the words are Argo CD's).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Health {
@@ -84,7 +97,7 @@ pub enum Health {
     Healthy,
     /// Its last run failed, or its newest revision is invalid.
     Degraded,
-    /// It is on a fork: triggers are off.
+    /// Triggers are off: it is on a fork, or somebody has paused it.
     Suspended,
     /// It is gone from the branch.
     Missing,
@@ -96,6 +109,7 @@ impl Health {
         content: &RevisionContent,
         role: crate::repository::BranchRole,
         last_run: Option<crate::run::RunStatus>,
+        pause: Option<&Pause>,
     ) -> Self {
         use crate::repository::BranchRole;
         use crate::run::RunStatus;
@@ -103,6 +117,7 @@ impl Health {
             (RevisionContent::Removed, ..) => Self::Missing,
             (RevisionContent::Invalid { .. }, ..) => Self::Degraded,
             (_, BranchRole::Fork | BranchRole::Ignored, _) => Self::Suspended,
+            _ if pause.is_some() => Self::Suspended,
             (_, BranchRole::Deploy, Some(RunStatus::Failed | RunStatus::TimedOut)) => Self::Degraded,
             (_, BranchRole::Deploy, _) => Self::Healthy,
         }

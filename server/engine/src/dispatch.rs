@@ -47,7 +47,9 @@ pub async fn next(world: &World) -> Result<DispatchOutcome, StoreError> {
     };
     let (matches, runs) = decide(world, &event).await?;
     let count = runs.len();
-    let dispatch = Dispatch { event: event.id, matches, runs, effects: Vec::new(), at: world.clock.now() };
+    let (learned, effects, once, rests) = (None, Vec::new(), Vec::new(), Vec::new());
+    let at = world.clock.now();
+    let dispatch = Dispatch { event: event.id, learned, matches, runs, effects, once, rests, at };
     match world.store.event_dispatch(&dispatch).await? {
         Dispatched::Recorded => {
             tracing::info!(event.id = %event.id, event.kind = event.kind.as_str(), "dispatched: {count} runs");

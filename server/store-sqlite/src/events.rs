@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use domain::event::Event;
-use domain::id::{DeliveryId, EventId};
+use domain::id::{DeliveryId, EventId, RepositoryId};
 use domain::time::Timestamp;
-use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord, Sweep, SweepOf};
+use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord, Rest, Sweep, SweepOf};
 use ports::store::{Events, Recorded, StoreError, Topic};
 use sqlx::sqlite::SqliteConnection;
 
@@ -68,6 +68,22 @@ impl Events for SqliteStore {
         row.as_ref().map(rows::event).transpose()
     }
 
+    async fn event_list(
+        &self,
+        repository: RepositoryId,
+        thread: u64,
+        most: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let rows = sqlx::query(EVENT_LIST)
+            .bind(repository.to_string())
+            .bind(i64::try_from(thread).unwrap_or(i64::MAX))
+            .bind(i64::from(most))
+            .fetch_all(self.reader())
+            .await
+            .map_err(failed)?;
+        each(&rows, rows::event)
+    }
+
     async fn event_next(&self, now: Timestamp) -> Result<Option<Event>, StoreError> {
         let row =
             sqlx::query(EVENT_NEXT).bind(now.millis()).fetch_optional(self.reader()).await.map_err(failed)?;
@@ -97,6 +113,22 @@ impl Events for SqliteStore {
         }
         for effect in &dispatch.effects {
             outbox::insert(&mut transaction, effect, None).await?;
+        }
+        for (effect, dedupe) in &dispatch.once {
+            if outbox::known(&mut transaction, effect.repository, dedupe).await?.is_none() {
+                outbox::insert(&mut transaction, effect, Some(dedupe)).await?;
+            }
+        }
+        for rest in &dispatch.rests {
+            apply(&mut transaction, dispatch.event, rest).await?;
+        }
+        if let Some(learned) = &dispatch.learned {
+            sqlx::query("UPDATE events SET fact = $2 WHERE id = $1")
+                .bind(dispatch.event.to_string())
+                .bind(json(learned)?)
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed)?;
         }
         self.commit(transaction, &[Topic::Events, Topic::Runs, Topic::Outbox]).await?;
         Ok(Dispatched::Recorded)
@@ -135,6 +167,8 @@ impl Events for SqliteStore {
 
 pub(crate) const DELIVERY_NEXT: &str =
     "SELECT * FROM deliveries WHERE settled_at IS NULL ORDER BY id LIMIT 1";
+pub(crate) const EVENT_LIST: &str =
+    "SELECT fact FROM events WHERE repository = $1 AND thread = $2 ORDER BY id DESC LIMIT $3";
 pub(crate) const EVENT_NEXT: &str = "SELECT fact FROM events
     WHERE dispatched_at IS NULL AND IFNULL(due_at, 0) <= $1 ORDER BY id LIMIT 1";
 
@@ -145,7 +179,8 @@ pub(crate) async fn insert(
     dedupe: Option<&str>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO events (id, repository, kind, dedupe, fact, occurred_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO events (id, repository, kind, dedupe, fact, occurred_at, thread)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(event.id.to_string())
     .bind(event.repository.to_string())
@@ -153,6 +188,7 @@ pub(crate) async fn insert(
     .bind(dedupe)
     .bind(json(event)?)
     .bind(event.occurred_at.millis())
+    .bind(event.thread().and_then(|thread| i64::try_from(thread).ok()))
     .execute(connection)
     .await
     .map_err(failed)?;
@@ -176,6 +212,31 @@ async fn claim(connection: &mut SqliteConnection, dispatch: &Dispatch) -> Result
         .await
         .map_err(failed)?;
     if there.is_some() { Ok(false) } else { Err(missing(dispatch.event)) }
+}
+
+/// Lets a daemon of the event's repository rest, or go on.
+async fn apply(connection: &mut SqliteConnection, event: EventId, rest: &Rest) -> Result<(), StoreError> {
+    let query = match rest {
+        Rest::Pause(pause) => sqlx::query(
+            "INSERT INTO pauses (repository, daemon, branch, paused_by, paused_at)
+             SELECT repository, $2, $3, $4, $5 FROM events WHERE id = $1
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(event.to_string())
+        .bind(pause.daemon.as_str())
+        .bind(pause.branch.as_str())
+        .bind(&pause.by)
+        .bind(pause.at.millis()),
+        Rest::Resume { daemon, branch } => sqlx::query(
+            "DELETE FROM pauses WHERE repository = (SELECT repository FROM events WHERE id = $1)
+                 AND daemon = $2 AND branch = $3",
+        )
+        .bind(event.to_string())
+        .bind(daemon.as_str())
+        .bind(branch.as_str()),
+    };
+    query.execute(connection).await.map_err(failed)?;
+    Ok(())
 }
 
 async fn insert_match(

@@ -33,6 +33,7 @@ pub(crate) const STEPS: &[(i64, &str, &str)] = steps![
     13 "0013_forges",
     14 "0014_assertions",
     15 "0015_sweeps",
+    16 "0016_threads",
 ];
 
 /// The number of the last step that this program knows.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::effect::{Effect, EffectStatus};
-use domain::id::{EffectId, RunId};
+use domain::id::{EffectId, RepositoryId, RunId};
 use domain::time::Timestamp;
 use ports::store::{Fenced, Outbox, Recorded, StoreError, Topic};
 use sqlx::sqlite::SqliteConnection;
@@ -34,14 +34,8 @@ impl Outbox for SqliteStore {
 
     async fn effect_record(&self, effect: &Effect, dedupe: &str) -> Result<Recorded<EffectId>, StoreError> {
         let mut transaction = self.write(Durable::Now).await?;
-        let known = sqlx::query("SELECT id FROM effects WHERE repository = $1 AND dedupe = $2")
-            .bind(effect.repository.to_string())
-            .bind(dedupe)
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(failed)?;
-        if let Some(row) = known {
-            return Ok(Recorded::Known(Columns(&row).parsed("id")?));
+        if let Some(known) = known(&mut transaction, effect.repository, dedupe).await? {
+            return Ok(Recorded::Known(known));
         }
         require(&mut transaction, effect.repository).await?;
         insert(&mut transaction, effect, Some(dedupe)).await?;
@@ -110,6 +104,21 @@ pub(crate) const NEXT: &str = "UPDATE effects SET attempts = attempts + 1, held_
         ORDER BY ready.due_at, ready.seq LIMIT 1
     )
     RETURNING *";
+
+/// The effect that is known under a key.
+pub(crate) async fn known(
+    connection: &mut SqliteConnection,
+    repository: RepositoryId,
+    dedupe: &str,
+) -> Result<Option<EffectId>, StoreError> {
+    let row = sqlx::query("SELECT id FROM effects WHERE repository = $1 AND dedupe = $2")
+        .bind(repository.to_string())
+        .bind(dedupe)
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    row.map(|row| Columns(&row).parsed("id")).transpose()
+}
 
 /// Stores an effect after all that are there.
 pub(crate) async fn insert(

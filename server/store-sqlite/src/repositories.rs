@@ -5,7 +5,7 @@ use domain::event::EventKind;
 use domain::id::{RepositoryId, RevisionId};
 use domain::name::{Branch, Commit, DaemonId, RepositoryPath};
 use domain::repository::{BranchHead, Origin, Place, Repository, Sync};
-use domain::revision::Revision;
+use domain::revision::{Pause, Revision};
 use domain::time::Timestamp;
 use ports::store::repositories::{Advanced, BranchAdvance, DaemonFilter, DaemonRow};
 use ports::store::{Page, Recorded, Repositories, StoreError, Topic};
@@ -217,6 +217,15 @@ impl Repositories for SqliteStore {
 
     async fn revision_scheduled(&self) -> Result<Vec<Revision>, StoreError> {
         revisions::scheduled(self.reader()).await
+    }
+
+    async fn pause_list(&self, repository: RepositoryId) -> Result<Vec<Pause>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM pauses WHERE repository = $1 ORDER BY daemon, branch")
+            .bind(repository.to_string())
+            .fetch_all(self.reader())
+            .await
+            .map_err(failed)?;
+        each(&rows, rows::pause)
     }
 
     async fn daemon_list(&self, filter: &DaemonFilter, page: &Page) -> Result<Vec<DaemonRow>, StoreError> {

@@ -278,11 +278,13 @@ pub(crate) const DAEMONS: &str = "SELECT revisions.*, repositories.path, branche
         WHERE runs.repository = currents.repository AND runs.daemon = currents.daemon
             AND runs.branch = currents.branch AND runs.ended_at IS NOT NULL
         ORDER BY runs.id DESC LIMIT 1
-    ) AS last_run
+    ) AS last_run, pauses.paused_by, pauses.paused_at
     FROM repositories
     CROSS JOIN currents ON currents.repository = repositories.id
     CROSS JOIN branches ON branches.repository = currents.repository AND branches.branch = currents.branch
     CROSS JOIN revisions ON revisions.id = currents.revision
+    LEFT JOIN pauses ON pauses.repository = currents.repository AND pauses.daemon = currents.daemon
+        AND pauses.branch = currents.branch
     WHERE currents.removed = 0";
 
 /// Where the daemon of a revision stands in the list.
@@ -306,9 +308,14 @@ fn daemon_row(row: &SqliteRow) -> Result<DaemonRow, StoreError> {
         None => None,
         Some(_) => Some(rows::run_status(&columns, "last_run")?),
     };
+    let pause = match columns.raw::<Option<&str>>("paused_by")? {
+        None => None,
+        Some(_) => Some(rows::pause(row)?),
+    };
     Ok(DaemonRow {
         path: columns.parsed("path")?,
         revision: rows::revision(row)?,
+        pause,
         role: columns.word("role")?,
         last_run,
     })

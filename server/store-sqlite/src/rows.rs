@@ -11,7 +11,7 @@ use domain::memo::{Memo, MemoKey, MemoOwner, Sealed};
 use domain::money::NanoUsd;
 use domain::proposal::{Check, Comment, Proposal};
 use domain::repository::{BranchHead, Repository, Sync};
-use domain::revision::Revision;
+use domain::revision::{Pause, Revision};
 use domain::run::{Lease, Run, RunState, RunStatus};
 use domain::stage::{StagePath, StageRecord};
 use domain::time::Timestamp;
@@ -207,6 +207,16 @@ pub(crate) fn match_record(row: &SqliteRow) -> Result<MatchRecord, StoreError> {
         branch: columns.parsed("branch")?,
         run: columns.parsed_if("run")?,
         reason: columns.text("reason")?,
+    })
+}
+
+pub(crate) fn pause(row: &SqliteRow) -> Result<Pause, StoreError> {
+    let columns = Columns(row);
+    Ok(Pause {
+        daemon: columns.parsed("daemon")?,
+        branch: columns.parsed("branch")?,
+        by: columns.text("paused_by")?,
+        at: columns.time("paused_at")?,
     })
 }
 

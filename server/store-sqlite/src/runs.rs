@@ -184,6 +184,12 @@ impl Runs for SqliteStore {
                 query.push(condition).push_bind(value);
             }
         }
+        if let Some(thread) = filter.thread {
+            query.push(
+                " AND event IN (SELECT id FROM events WHERE repository = runs.repository AND thread = ",
+            );
+            query.push_bind(i64::try_from(thread).unwrap_or(i64::MAX)).push(")");
+        }
         query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(page.size));
         let rows = query.build().fetch_all(self.reader()).await.map_err(failed)?;
         each(&rows, rows::run)
@@ -207,6 +213,16 @@ impl Runs for SqliteStore {
         each(&rows, rows::run)
     }
 
+    async fn run_group(&self, repository: RepositoryId, key: &str) -> Result<u32, StoreError> {
+        let row = sqlx::query(GROUP)
+            .bind(repository.to_string())
+            .bind(key)
+            .fetch_one(self.reader())
+            .await
+            .map_err(failed)?;
+        Ok(u32::try_from(Columns(&row).number::<u64>("active")?).unwrap_or(u32::MAX))
+    }
+
     async fn run_depth(&self) -> Result<Depth, StoreError> {
         let row = sqlx::query(DEPTH).fetch_one(self.reader()).await.map_err(failed)?;
         let columns = Columns(&row);
@@ -217,6 +233,9 @@ impl Runs for SqliteStore {
         })
     }
 }
+
+pub(crate) const GROUP: &str = "SELECT COUNT(*) AS active FROM runs
+    WHERE repository = $1 AND concurrency_key = $2 AND ended_at IS NULL";
 
 pub(crate) const DEPTH: &str = "SELECT
     (SELECT COUNT(*) FROM runs WHERE status = 'queued') AS queued,

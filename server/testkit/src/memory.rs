@@ -25,7 +25,7 @@ use domain::memo::{Memo, MemoKey};
 use domain::name::{Branch, Commit, DaemonId};
 use domain::proposal::{Check, Comment, Proposal};
 use domain::repository::{BranchHead, Repository};
-use domain::revision::Revision;
+use domain::revision::{Pause, Revision};
 use domain::time::Timestamp;
 use ports::store::events::Sweep;
 use ports::store::{Page, Store, Topic};
@@ -48,6 +48,7 @@ struct State {
     branches: BTreeMap<(RepositoryId, Branch), BranchHead>,
     revisions: BTreeMap<RevisionId, Revision>,
     currents: BTreeMap<(RepositoryId, DaemonId, Branch), RevisionId>,
+    pauses: BTreeMap<(RepositoryId, DaemonId, Branch), Pause>,
     deliveries: BTreeMap<DeliveryId, events::Kept>,
     events: BTreeMap<EventId, events::Fact>,
     sweeps: BTreeMap<String, Sweep>,

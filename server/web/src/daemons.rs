@@ -7,7 +7,7 @@ use axum::extract::State;
 use domain::id::{RepositoryId, RevisionId};
 use domain::name::{Address, Branch, DaemonId, RepositoryPath};
 use domain::repository::{BranchRole, Repository};
-use domain::revision::{DaemonSummary, Health, Revision, RevisionContent};
+use domain::revision::{DaemonSummary, Health, Pause, Revision, RevisionContent};
 use domain::run::RunStatus;
 use engine::address::Resolved;
 use ports::store::Page;
@@ -55,7 +55,7 @@ impl DaemonJson {
             repository: row.path.to_string(),
             role: role_word(row.role),
             sync: repository.sync.status.to_string(),
-            health: Health::of(content, row.role, row.last_run).to_string(),
+            health: Health::of(content, row.role, row.last_run, row.pause.as_ref()).to_string(),
             last_run: row.last_run.map(RunStatus::as_str),
             revision: RevisionJson::from(&row.revision),
         }
@@ -286,5 +286,8 @@ async fn finish_row(
     };
     let runs = server.store().run_list(&filter, &Page::first(20)).await?;
     let last_run = runs.iter().map(|run| run.state.status()).find(|status| status.is_final());
-    Ok(DaemonRow { path: repository.path.clone(), revision, role, last_run })
+    let pauses = server.store().pause_list(repository.id).await?;
+    let here = |pause: &Pause| pause.daemon == revision.daemon && pause.branch == revision.branch;
+    let pause = pauses.into_iter().find(here);
+    Ok(DaemonRow { path: repository.path.clone(), revision, role, last_run, pause })
 }

@@ -308,6 +308,7 @@ pub(crate) async fn list(
         branch: input::optional::<Branch>("branch", branch.as_deref())?,
         status: status.as_deref().map(run_status).transpose()?,
         event: input::optional::<EventId>("event", event.as_deref())?,
+        thread: None,
     };
     let found = server.store().run_list(&filter, &listing.page(RunId::uuid)?).await?;
     let part = listing.part(found, |run| run.id.to_string());

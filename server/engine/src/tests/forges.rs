@@ -105,7 +105,9 @@ async fn events(house: &House) -> Vec<Event> {
     let mut all = Vec::new();
     while let Some(event) = house.store.event_next(house.clock.now()).await.unwrap() {
         let (matches, runs, effects) = (Vec::new(), Vec::new(), Vec::new());
-        let dispatch = Dispatch { event: event.id, matches, runs, effects, at: house.clock.now() };
+        let (learned, once, rests) = (None, Vec::new(), Vec::new());
+        let at = house.clock.now();
+        let dispatch = Dispatch { event: event.id, learned, matches, runs, effects, once, rests, at };
         house.store.event_dispatch(&dispatch).await.unwrap();
         all.push(event);
     }

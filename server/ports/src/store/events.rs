@@ -5,6 +5,7 @@ use domain::effect::Effect;
 use domain::event::Event;
 use domain::id::{DeliveryId, EventId, RepositoryId, RunId};
 use domain::name::{Branch, DaemonId, ForgeName};
+use domain::revision::Pause;
 use domain::time::Timestamp;
 
 use super::runs::NewRun;
@@ -33,14 +34,22 @@ pub trait Events {
     /// One event.
     async fn event_get(&self, id: EventId) -> Result<Option<Event>, StoreError>;
 
+    /// The events of an issue or a pull request, newest first.
+    async fn event_list(
+        &self,
+        repository: RepositoryId,
+        thread: u64,
+        most: u32,
+    ) -> Result<Vec<Event>, StoreError>;
+
     /// The oldest event that is not dispatched, and not postponed beyond `now`.
     async fn event_next(&self, now: Timestamp) -> Result<Option<Event>, StoreError>;
 
     /// Lets the others pass an event until a moment; one that is dispatched stays so.
     async fn event_postpone(&self, id: EventId, until: Timestamp) -> Result<(), StoreError>;
 
-    /// Records which daemons an event starts and which not, queues the runs and stores the effects, all or nothing, once:
-    /// an event that is dispatched already is [`Dispatched::Already`].
+    /// Records which daemons an event starts and which not, queues the runs, pauses daemons and stores the effects, all or
+    /// nothing, once: an event that is dispatched already is [`Dispatched::Already`].
     async fn event_dispatch(&self, dispatch: &Dispatch) -> Result<Dispatched, StoreError>;
 
     /// How far was asked what happened on a forge or in a repository of one.
@@ -110,14 +119,34 @@ pub struct Sweep {
 pub struct Dispatch {
     /// Which event.
     pub event: EventId,
+    /// The event with what was asked about it since, which takes its place.
+    pub learned: Option<Event>,
     /// The decision about each daemon.
     pub matches: Vec<MatchRecord>,
     /// The runs it starts.
     pub runs: Vec<NewRun>,
     /// What the server answers.
     pub effects: Vec<Effect>,
+    /// What it says only once, each with the key under which it is known in the repository.
+    pub once: Vec<(Effect, String)>,
+    /// Daemons that are to rest, or to go on.
+    pub rests: Vec<Rest>,
     /// When.
     pub at: Timestamp,
+}
+
+/// A daemon that is to rest, or to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rest {
+    /// It rests. One that rests already does so as before.
+    Pause(Pause),
+    /// It goes on.
+    Resume {
+        /// Which daemon.
+        daemon: DaemonId,
+        /// On which branch.
+        branch: Branch,
+    },
 }
 
 /// Whether a daemon answers to an event, and why.

@@ -5,7 +5,7 @@ use domain::event::{Event, EventKind};
 use domain::id::{RepositoryId, RevisionId};
 use domain::name::{Branch, Commit, DaemonId, RepositoryPath};
 use domain::repository::{BranchHead, BranchRole, Origin, Place, Repository, Sync};
-use domain::revision::Revision;
+use domain::revision::{Pause, Revision};
 use domain::run::RunStatus;
 use domain::time::Timestamp;
 
@@ -104,6 +104,9 @@ pub trait Repositories {
     /// The newest revisions on deploy branches that are valid and have a `schedule` trigger.
     async fn revision_scheduled(&self) -> Result<Vec<Revision>, StoreError>;
 
+    /// The daemons of a repository that were told to rest, sorted by daemon and branch.
+    async fn pause_list(&self, repository: RepositoryId) -> Result<Vec<Pause>, StoreError>;
+
     /// Daemons with what a list shows of them, sorted by repository path, daemon, branch. The cursor
     /// of the page is the revision's id.
     async fn daemon_list(&self, filter: &DaemonFilter, page: &Page) -> Result<Vec<DaemonRow>, StoreError>;
@@ -162,4 +165,6 @@ pub struct DaemonRow {
     pub role: BranchRole,
     /// The status of the newest run of the daemon on the branch that has ended.
     pub last_run: Option<RunStatus>,
+    /// Whether it was told to rest.
+    pub pause: Option<Pause>,
 }

@@ -91,6 +91,9 @@ pub trait Runs {
     /// The runs that a run's stages called, oldest first.
     async fn run_children(&self, run: RunId) -> Result<Vec<Run>, StoreError>;
 
+    /// How many runs of a group have not ended.
+    async fn run_group(&self, repository: RepositoryId, key: &str) -> Result<u32, StoreError>;
+
     /// How many runs are queued, running and waiting.
     async fn run_depth(&self) -> Result<Depth, StoreError>;
 }
@@ -185,6 +188,8 @@ pub struct RunFilter {
     pub status: Option<RunStatus>,
     /// Started by one event.
     pub event: Option<EventId>,
+    /// Started by an event of this issue or pull request; only together with its repository.
+    pub thread: Option<u64>,
 }
 
 /// How much there is to do.

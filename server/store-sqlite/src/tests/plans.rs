@@ -38,6 +38,8 @@ async fn what_runs_all_the_time_goes_by_an_index() {
         runs::DEPTH,
         events::DELIVERY_NEXT,
         events::EVENT_NEXT,
+        events::EVENT_LIST,
+        runs::GROUP,
         outbox::NEXT,
         revisions::CURRENT,
         revisions::CURRENTS,

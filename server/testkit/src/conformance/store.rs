@@ -118,7 +118,11 @@ macro_rules! store_behaviours {
                 an_event_can_be_postponed,
                 an_event_is_dispatched_once,
                 an_event_is_dispatched_by_one_of_many,
-                a_dispatch_is_all_or_nothing;
+                a_dispatch_is_all_or_nothing,
+                what_is_said_once_is_said_once,
+                an_event_is_learned_with_its_dispatch,
+                a_daemon_rests_until_it_goes_on,
+                a_thread_has_its_events_and_runs;
             queue:
                 a_run_comes_back_as_it_was,
                 an_idempotency_key_queues_one_run,
@@ -149,7 +153,8 @@ macro_rules! store_behaviours {
                 a_newer_run_cancels_no_more_than_it_must,
                 a_run_is_skipped_when_its_group_is_full,
                 a_child_does_not_contend_with_its_parents,
-                a_newer_run_takes_the_place_of_those_not_begun;
+                a_newer_run_takes_the_place_of_those_not_begun,
+                a_group_counts_what_has_not_ended;
             calls:
                 a_parent_goes_on_after_its_last_child,
                 a_parent_without_children_goes_on_at_once,

@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 use domain::event::Event;
-use domain::id::{DeliveryId, EventId};
+use domain::id::{DeliveryId, EventId, RepositoryId};
 use domain::time::Timestamp;
-use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord, Sweep, SweepOf};
+use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord, Rest, Sweep, SweepOf};
 use ports::store::{Events, Recorded, StoreError, Topic};
 
 use super::{MemoryStore, State};
@@ -85,6 +85,22 @@ impl Events for MemoryStore {
         Ok(self.state().events.get(&id).map(|fact| fact.event.clone()))
     }
 
+    async fn event_list(
+        &self,
+        repository: RepositoryId,
+        thread: u64,
+        most: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let state = self.state();
+        let of_thread = state
+            .events
+            .values()
+            .rev()
+            .map(|fact| &fact.event)
+            .filter(|event| event.repository == repository && event.thread() == Some(thread));
+        Ok(of_thread.take(most as usize).cloned().collect())
+    }
+
     async fn event_next(&self, now: Timestamp) -> Result<Option<Event>, StoreError> {
         let state = self.state();
         let ready = |fact: &&Fact| fact.matches.is_none() && fact.due_at.is_none_or(|at| at <= now);
@@ -106,6 +122,7 @@ impl Events for MemoryStore {
         if fact.matches.is_some() {
             return Ok(Dispatched::Already);
         }
+        let repository = fact.event.repository;
         state.refuse_runs(&dispatch.runs)?;
         for new in &dispatch.runs {
             state.enqueue(new, None, dispatch.at);
@@ -113,8 +130,17 @@ impl Events for MemoryStore {
         for effect in &dispatch.effects {
             state.keep_effect(effect, None);
         }
+        for (effect, dedupe) in &dispatch.once {
+            if state.known_effect(effect.repository, dedupe).is_none() {
+                state.keep_effect(effect, Some(dedupe));
+            }
+        }
+        state.rest(repository, &dispatch.rests);
         if let Some(fact) = state.events.get_mut(&dispatch.event) {
             fact.matches = Some(dispatch.matches.clone());
+            if let Some(learned) = &dispatch.learned {
+                fact.event = learned.clone();
+            }
         }
         drop(state);
         self.wake(&[Topic::Events, Topic::Runs, Topic::Outbox]);
@@ -137,6 +163,24 @@ impl Events for MemoryStore {
 }
 
 impl State {
+    pub(super) fn is_of_thread(&self, id: EventId, thread: u64) -> bool {
+        self.events.get(&id).is_some_and(|fact| fact.event.thread() == Some(thread))
+    }
+
+    fn rest(&mut self, repository: RepositoryId, rests: &[Rest]) {
+        for rest in rests {
+            match rest {
+                Rest::Pause(pause) => {
+                    let key = (repository, pause.daemon.clone(), pause.branch.clone());
+                    self.pauses.entry(key).or_insert_with(|| pause.clone());
+                }
+                Rest::Resume { daemon, branch } => {
+                    self.pauses.remove(&(repository, daemon.clone(), branch.clone()));
+                }
+            }
+        }
+    }
+
     pub(super) fn refuse_known_event(&self, id: EventId) -> Result<(), StoreError> {
         if self.events.contains_key(&id) {
             return Err(StoreError::Conflict(format!("{id} is there already")));
@@ -144,7 +188,7 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn refuse_unknown_repository(&self, id: domain::id::RepositoryId) -> Result<(), StoreError> {
+    pub(super) fn refuse_unknown_repository(&self, id: RepositoryId) -> Result<(), StoreError> {
         if self.repositories.contains_key(&id) {
             return Ok(());
         }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::effect::{Effect, EffectStatus};
-use domain::id::{EffectId, RunId};
+use domain::id::{EffectId, RepositoryId, RunId};
 use domain::time::Timestamp;
 use ports::store::{Fenced, Outbox, Recorded, StoreError, Topic};
 
@@ -50,11 +50,8 @@ impl Outbox for MemoryStore {
 
     async fn effect_record(&self, effect: &Effect, dedupe: &str) -> Result<Recorded<EffectId>, StoreError> {
         let mut state = self.state();
-        let known = state.effects.iter().find(|wanted| {
-            wanted.dedupe.as_deref() == Some(dedupe) && wanted.effect.repository == effect.repository
-        });
-        if let Some(known) = known {
-            return Ok(Recorded::Known(known.effect.id));
+        if let Some(known) = state.known_effect(effect.repository, dedupe) {
+            return Ok(Recorded::Known(known));
         }
         state.refuse_unknown_repository(effect.repository)?;
         state.keep_effect(effect, Some(dedupe));
@@ -106,6 +103,14 @@ impl Outbox for MemoryStore {
 }
 
 impl State {
+    /// The effect that is known under a key.
+    pub(super) fn known_effect(&self, repository: RepositoryId, dedupe: &str) -> Option<EffectId> {
+        let known = self.effects.iter().find(|wanted| {
+            wanted.dedupe.as_deref() == Some(dedupe) && wanted.effect.repository == repository
+        });
+        known.map(|wanted| wanted.effect.id)
+    }
+
     pub(super) fn keep_effect(&mut self, effect: &Effect, dedupe: Option<&str>) {
         let dedupe = dedupe.map(str::to_owned);
         self.effects.push(Wanted { effect: effect.clone(), held_until: None, dedupe });

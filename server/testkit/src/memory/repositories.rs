@@ -3,7 +3,7 @@ use domain::event::EventKind;
 use domain::id::{RepositoryId, RevisionId};
 use domain::name::{Branch, Commit, DaemonId, RepositoryPath};
 use domain::repository::{BranchHead, BranchRole, Origin, Place, Repository, Sync};
-use domain::revision::{Revision, RevisionContent};
+use domain::revision::{Pause, Revision, RevisionContent};
 use domain::run::RunStatus;
 use domain::time::Timestamp;
 use ports::store::repositories::{Advanced, BranchAdvance, DaemonFilter, DaemonRow};
@@ -194,6 +194,12 @@ impl Repositories for MemoryStore {
         Ok(deployed.filter(|revision| waits_for(revision, EventKind::Schedule)).cloned().collect())
     }
 
+    async fn pause_list(&self, repository: RepositoryId) -> Result<Vec<Pause>, StoreError> {
+        let state = self.state();
+        let of_repository = state.pauses.iter().filter(|((of, ..), _)| *of == repository);
+        Ok(of_repository.map(|(_, pause)| pause.clone()).collect())
+    }
+
     async fn daemon_list(&self, filter: &DaemonFilter, page: &Page) -> Result<Vec<DaemonRow>, StoreError> {
         let state = self.state();
         let mut rows: Vec<_> =
@@ -297,6 +303,7 @@ impl State {
             revision: revision.clone(),
             role: head.role,
             last_run: self.last_run(key),
+            pause: self.pauses.get(key).cloned(),
         })
     }
 

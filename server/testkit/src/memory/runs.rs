@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::id::{RunId, WorkerId};
+use domain::id::{RepositoryId, RunId, WorkerId};
 use domain::ledger;
 use domain::run::{Concurrency, Lease, Run, RunOutcome, RunState, RunStatus};
 use domain::stage::StageRecord;
@@ -214,7 +214,13 @@ impl Runs for MemoryStore {
 
     async fn run_list(&self, filter: &RunFilter, page: &Page) -> Result<Vec<Run>, StoreError> {
         let state = self.state();
-        let runs = state.runs.values().rev().map(|entry| &entry.run).filter(|run| is_wanted(run, filter));
+        let of_thread = |run: &Run| match (filter.thread, run.cause.event) {
+            (None, _) => true,
+            (Some(thread), Some(event)) => state.is_of_thread(event, thread),
+            (Some(_), None) => false,
+        };
+        let runs = state.runs.values().rev().map(|entry| &entry.run);
+        let runs = runs.filter(|run| is_wanted(run, filter) && of_thread(run));
         Ok(newest(runs.map(|run| (run.id.uuid(), run.clone())), page))
     }
 
@@ -224,6 +230,16 @@ impl Runs for MemoryStore {
 
     async fn run_children(&self, run: RunId) -> Result<Vec<Run>, StoreError> {
         Ok(self.state().children(run).map(|entry| entry.run.clone()).collect())
+    }
+
+    async fn run_group(&self, repository: RepositoryId, key: &str) -> Result<u32, StoreError> {
+        let state = self.state();
+        let of_group = state.runs.values().filter(|entry| {
+            entry.is_active()
+                && entry.run.repository == repository
+                && entry.concurrency.as_ref().is_some_and(|group| group.key == key)
+        });
+        Ok(u32::try_from(of_group.count()).unwrap_or(u32::MAX))
     }
 
     async fn run_depth(&self) -> Result<Depth, StoreError> {

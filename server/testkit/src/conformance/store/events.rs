@@ -5,11 +5,13 @@ use std::time::Duration;
 use domain::effect::EffectStatus;
 use domain::event::Event;
 use domain::id::DeliveryId;
+use domain::revision::Pause;
 use domain::run::RunStatus;
 use domain::value::Taint;
 use ports::clock::Clock;
-use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord, Sweep, SweepOf};
-use ports::store::{Fenced, Recorded, Store, StoreError, Topic};
+use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord, Rest, Sweep, SweepOf};
+use ports::store::runs::RunFilter;
+use ports::store::{Fenced, Page, Recorded, Store, StoreError, Topic};
 use serde_json::json;
 
 use super::scene::{ANSWERS, Scene};
@@ -212,7 +214,16 @@ async fn dispatch_of(scene: Scene<'_>, event: &Event) -> Dispatch {
         said("a", None, "the actor is a bot"),
     ];
     let answer = scene.answer("dispatch");
-    Dispatch { event: event.id, matches, runs: vec![new], effects: vec![answer], at: scene.clock.now() }
+    Dispatch {
+        event: event.id,
+        learned: None,
+        matches,
+        runs: vec![new],
+        effects: vec![answer],
+        once: Vec::new(),
+        rests: Vec::new(),
+        at: scene.clock.now(),
+    }
 }
 
 /// An event that cannot be decided yet lets the others pass.
@@ -230,6 +241,99 @@ pub async fn an_event_can_be_postponed(store: &dyn Store, clock: &FixedClock) {
     assert_eq!(store.event_next(clock.now()).await.expect(ANSWERS).as_ref(), Some(&events[0]));
     let unknown = build::event(clock, &repository).id;
     assert!(matches!(store.event_postpone(unknown, clock.now()).await, Err(StoreError::Conflict(_))));
+}
+
+/// A dispatch of nothing.
+async fn plain(scene: Scene<'_>, event: &Event) -> Dispatch {
+    let dispatch = dispatch_of(scene, event).await;
+    Dispatch { matches: Vec::new(), runs: Vec::new(), effects: Vec::new(), ..dispatch }
+}
+
+/// An event of a thread that is recorded.
+async fn of_thread(scene: Scene<'_>, number: u64) -> Event {
+    let payload = json!({ "issue": { "number": number } });
+    let event = Event { payload, ..build::event(scene.clock, &scene.repository().await) };
+    assert_eq!(scene.store.event_record(&event, None).await.expect(ANSWERS), Recorded::New);
+    event
+}
+
+/// What is to be said once is said by the first who says it, in each repository.
+pub async fn what_is_said_once_is_said_once(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let (mut said, now) = (Vec::new(), clock.now());
+    for key in ["stranger/1", "stranger/1", "stranger/2"] {
+        let event = of_thread(scene, 1).await;
+        let once = vec![(scene.answer("a"), key.to_owned())];
+        let dispatch = Dispatch { once, ..plain(scene, &event).await };
+        assert_eq!(store.event_dispatch(&dispatch).await.expect(ANSWERS), Dispatched::Recorded);
+        while let Some(effect) = store.effect_next(now, Duration::ZERO).await.expect(ANSWERS) {
+            let done = EffectStatus::Refused { reason: "seen".to_owned() };
+            let _ = store.effect_settle(effect.id, 1, &done).await.expect(ANSWERS);
+            said.push((key, effect.id == dispatch.once[0].0.id));
+        }
+    }
+    assert_eq!(said, [("stranger/1", true), ("stranger/2", true)]);
+    let known = store.effect_record(&scene.answer("a"), "stranger/1").await.expect(ANSWERS);
+    assert!(matches!(known, Recorded::Known(_)));
+}
+
+/// What was asked about an event is kept with what was decided.
+pub async fn an_event_is_learned_with_its_dispatch(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let event = of_thread(scene, 1).await;
+    let mut learned = event.clone();
+    learned.actor.role = Some("write".to_owned());
+    let dispatch = Dispatch { learned: Some(learned.clone()), ..plain(scene, &event).await };
+    assert_eq!(store.event_dispatch(&dispatch).await.expect(ANSWERS), Dispatched::Recorded);
+    assert_eq!(store.event_get(event.id).await.expect(ANSWERS), Some(learned.clone()));
+    let again = Dispatch { learned: Some(event.clone()), ..plain(scene, &event).await };
+    assert_eq!(store.event_dispatch(&again).await.expect(ANSWERS), Dispatched::Already);
+    assert_eq!(store.event_get(event.id).await.expect(ANSWERS), Some(learned));
+}
+
+/// A daemon that was told to rest does so until it is told to go on; who told it first is remembered.
+pub async fn a_daemon_rests_until_it_goes_on(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let pause = |daemon: &str, by: &str| Pause {
+        daemon: build::name(daemon),
+        branch: build::name("main"),
+        by: by.to_owned(),
+        at: clock.now(),
+    };
+    let (fix, review) = (pause("fix", "bob"), pause("review", "ada"));
+    let resume = Rest::Resume { daemon: review.daemon.clone(), branch: review.branch.clone() };
+    let told = |rest: Rest| async move {
+        let event = of_thread(scene, 1).await;
+        let dispatch = Dispatch { rests: vec![rest], ..plain(scene, &event).await };
+        assert_eq!(store.event_dispatch(&dispatch).await.expect(ANSWERS), Dispatched::Recorded);
+        store.pause_list(scene.repository).await.expect(ANSWERS)
+    };
+    assert_eq!(told(Rest::Pause(review.clone())).await, std::slice::from_ref(&review));
+    assert_eq!(told(Rest::Pause(fix.clone())).await, [fix.clone(), review.clone()]);
+    assert_eq!(told(Rest::Pause(pause("review", "eve"))).await, [fix.clone(), review.clone()]);
+    assert_eq!(told(resume.clone()).await, std::slice::from_ref(&fix));
+    assert_eq!(told(resume).await, [fix]);
+    assert_eq!(store.pause_list(build::repository(clock, "a/b").id).await.expect(ANSWERS), []);
+}
+
+/// Events, and the runs that they started, are found by what they are about, newest first.
+pub async fn a_thread_has_its_events_and_runs(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let (first, other, second) =
+        (of_thread(scene, 1).await, of_thread(scene, 2).await, of_thread(scene, 1).await);
+    let list = |most| store.event_list(scene.repository, 1, most);
+    assert_eq!(list(9).await.expect(ANSWERS), [second.clone(), first.clone()]);
+    assert_eq!(list(1).await.expect(ANSWERS), std::slice::from_ref(&second));
+    let mut runs = Vec::new();
+    for event in [&first, &other, &second] {
+        let dispatch = dispatch_of(scene, event).await;
+        runs.push(dispatch.runs[0].run.id);
+        assert_eq!(store.event_dispatch(&dispatch).await.expect(ANSWERS), Dispatched::Recorded);
+    }
+    scene.queued().await;
+    let filter = RunFilter { repository: Some(scene.repository), thread: Some(1), ..RunFilter::default() };
+    let found = store.run_list(&filter, &Page::first(9)).await.expect(ANSWERS);
+    assert_eq!(found.iter().map(|run| run.id).collect::<Vec<_>>(), [runs[2], runs[0]]);
 }
 
 /// Events are given out oldest first until they are dispatched; what was decided is kept in order.

@@ -199,3 +199,21 @@ pub async fn a_newer_run_takes_the_place_of_those_not_begun(store: &dyn Store, c
     assert_eq!([scene.lease().await.run, scene.lease().await.run], [running, other]);
     scene.nothing_is_ready().await;
 }
+
+/// What is queued, running or waiting in a group is counted, what has ended is not.
+pub async fn a_group_counts_what_has_not_ended(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let count = || store.run_group(scene.repository, "g");
+    assert_eq!(count().await.expect(ANSWERS), 0);
+    for _ in 0..3 {
+        scene.grouped("g", 1, ConcurrencyBehavior::Queue).await;
+    }
+    scene.grouped("h", 1, ConcurrencyBehavior::Queue).await;
+    scene.queued().await;
+    let proof = scene.lease().await;
+    assert_eq!(count().await.expect(ANSWERS), 3);
+    scene.finish(&proof).await;
+    assert_eq!(count().await.expect(ANSWERS), 2);
+    let elsewhere = build::repository(clock, "a/b").id;
+    assert_eq!(store.run_group(elsewhere, "g").await.expect(ANSWERS), 0);
+}
