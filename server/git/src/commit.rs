@@ -68,6 +68,16 @@ pub(crate) fn squash(
     write(repo, identity, &making).map(object::name)
 }
 
+/// The newest commit that both go back to.
+pub(crate) fn merge_base(
+    repo: &gix::Repository,
+    one: &Commit,
+    other: &Commit,
+) -> Result<Option<Commit>, SourceError> {
+    let (one, other) = (object::find(repo, one)?.id, object::find(repo, other)?.id);
+    Ok(repo.merge_base(one, other).doing("comparing histories")?.map(object::name))
+}
+
 /// Brings `head` into `base`.
 pub(crate) fn merge(
     program: &Program,

@@ -377,6 +377,16 @@ impl Source for Git {
         .await
     }
 
+    async fn merge_base(
+        &self,
+        repository: RepositoryId,
+        one: &Commit,
+        other: &Commit,
+    ) -> Result<Option<Commit>, SourceError> {
+        let (one, other) = (one.clone(), other.clone());
+        self.read(repository, move |_, mirror| commit::merge_base(mirror, &one, &other)).await
+    }
+
     async fn move_branch(
         &self,
         repository: RepositoryId,

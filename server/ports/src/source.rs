@@ -169,6 +169,17 @@ pub trait Source: std::fmt::Debug + Send + Sync {
     /// When a commit is not there; a conflict is [`Merged::Conflict`].
     async fn merge(&self, merge: MergeSpec<'_>) -> Result<Merged, SourceError>;
 
+    /// The newest commit that two commits both go back to; `None` when their histories have none.
+    ///
+    /// # Errors
+    /// When a commit is not there.
+    async fn merge_base(
+        &self,
+        repository: RepositoryId,
+        one: &Commit,
+        other: &Commit,
+    ) -> Result<Option<Commit>, SourceError>;
+
     /// Fetches all branches and tags of a remote into the mirror, pruning what is gone there; commits
     /// that a run or snapshot refers to stay. Cheap when nothing moved: the remote's refs are asked for first.
     ///

@@ -105,6 +105,10 @@ impl Source for Pusher {
         unasked()
     }
 
+    async fn merge_base(&self, _: RepositoryId, _: &Commit, _: &Commit) -> Answer<Option<Commit>> {
+        unasked()
+    }
+
     async fn fetch(&self, _: RepositoryId, _: &Remote) -> Answer<Fetched> {
         unasked()
     }

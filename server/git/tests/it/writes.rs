@@ -118,6 +118,28 @@ async fn merging_goes_forward_when_it_can() {
 }
 
 #[tokio::test]
+async fn two_branches_go_back_to_what_git_says() {
+    let (fixture, start, main, side) = forked(("a", "a"), ("b", "b")).await;
+    let oracle = fixture.run(["merge-base", main.as_str(), side.as_str()]);
+    assert_eq!(oracle.trim(), start.as_str());
+    fixture.run(["checkout", "--quiet", "--orphan", "other"]);
+    let other = fixture.commit("other");
+    fixture.fetch().await;
+    for (one, two, expect) in [
+        (&main, &side, Some(&start)),
+        (&side, &main, Some(&start)),
+        (&main, &start, Some(&start)),
+        (&main, &main, Some(&main)),
+        (&main, &other, None),
+    ] {
+        let found = fixture.git.merge_base(REPOSITORY, one, two).await.unwrap();
+        assert_eq!(found.as_ref(), expect, "{one} and {two}");
+    }
+    let absent = fixture.git.merge_base(REPOSITORY, &main, &commit(ABSENT)).await;
+    assert!(matches!(absent, Err(SourceError::NotFound(_))), "{absent:?}");
+}
+
+#[tokio::test]
 async fn a_merge_has_the_tree_that_git_makes() {
     let changed = "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n";
     let (fixture, _, main, side) =

@@ -445,6 +445,15 @@ impl Source for Books {
         beyond()
     }
 
+    async fn merge_base(
+        &self,
+        _: RepositoryId,
+        _: &Commit,
+        _: &Commit,
+    ) -> Result<Option<Commit>, SourceError> {
+        beyond()
+    }
+
     async fn fetch(&self, _: RepositoryId, _: &Remote) -> Result<Fetched, SourceError> {
         Err(SourceError::Unreachable("the network is away".to_owned()))
     }
