@@ -141,6 +141,7 @@ fn manifest(source: &DaemonSource<'_>, rules: &Rules<'_>, report: &mut Report) -
         state: BTreeSet::new(),
         read_state: BTreeSet::new(),
         servers: mcp::Declared::default(),
+        reads_diff: false,
     };
     head::daemon(&mut check, daemon)
 }
@@ -220,6 +221,8 @@ struct Check<'c> {
     read_state: BTreeSet<String>,
     /// The MCP servers that the daemon declares.
     servers: mcp::Declared,
+    /// Whether something reads the change of a pull request.
+    reads_diff: bool,
 }
 
 /// Where a template or condition stands.

@@ -57,6 +57,8 @@ pub struct Manifest {
     pub outcomes: Vec<OutcomeSpec>,
     /// The variables that `outcomes` read.
     pub outcomes_read: BTreeSet<String>,
+    /// Whether something reads `event.pull_request.diff`.
+    pub reads_diff: bool,
 }
 
 impl Manifest {

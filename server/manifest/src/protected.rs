@@ -5,6 +5,8 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::discover::{Layout, MANIFESTS, SPELLBOOKS};
 
+const AGENTS: &str = "a setting of coding agents";
+
 /// Kinds of protected files, each with its globs in lower case: a checkout on another machine may not tell
 /// `claude.md` from `CLAUDE.md`. Daemons are where the layout of their repository says, besides.
 pub const PROTECTED: &[(&str, &[&str])] = &[
@@ -43,11 +45,11 @@ pub const PROTECTED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "a setting of coding agents",
+        AGENTS,
         &[
-            "**/{.claude,.codex,.gemini,.cursor,.continue,.windsurf,.aider,.agents}/**",
+            "**/{.claude,.codex,.gemini,.cursor,.continue,.windsurf,.aider,.agents,.opencode,.goose,.roo}/**",
             "**/{claude,claude.local,agents,agents.override,gemini}.md",
-            "**/{.mcp.json,.cursorrules,.windsurfrules,.clinerules,.aider.conf.yml,opencode.json}",
+            "**/{.mcp.json,.cursorrules,.windsurfrules,.clinerules,.aider*,opencode.{json,jsonc},.goosehints,.gooseignore}",
             "**/.clinerules/**",
             ".github/{copilot-instructions.md,instructions/**,prompts/**,agents/**,chatmodes/**}",
             ".vscode/{mcp,settings,tasks,launch}.json",
@@ -63,6 +65,38 @@ pub const PROTECTED: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The settings of coding agents, wherever they lie: what an agent takes for its orders.
+#[derive(Debug)]
+pub struct AgentSettings(Vec<GlobMatcher>);
+
+impl AgentSettings {
+    /// As [`PROTECTED`] has them.
+    pub fn new() -> Self {
+        Self(matchers().filter(|(what, _)| *what == AGENTS).map(|(_, glob)| glob).collect())
+    }
+
+    /// Whether a path is one. A link in the place of a directory of settings is, too.
+    pub fn has(&self, path: &str) -> bool {
+        let lower = path.to_lowercase();
+        let below = format!("{lower}/x");
+        self.0.iter().any(|glob| glob.is_match(&lower) || glob.is_match(&below))
+    }
+}
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn matchers() -> impl Iterator<Item = (&'static str, GlobMatcher)> {
+    let globs = PROTECTED.iter().flat_map(|(what, globs)| globs.iter().map(|glob| (*what, *glob)));
+    globs.filter_map(|(what, glob)| {
+        let glob = GlobBuilder::new(glob).literal_separator(true).empty_alternates(true).build().ok()?;
+        Some((what, glob.compile_matcher()))
+    })
+}
+
 /// The protected files of one repository.
 #[derive(Debug)]
 pub struct Protected<'a> {
@@ -73,12 +107,7 @@ pub struct Protected<'a> {
 impl<'a> Protected<'a> {
     /// The protected files of a repository that is laid out so.
     pub fn of(layout: &'a Layout) -> Self {
-        let globs = PROTECTED.iter().flat_map(|(what, globs)| globs.iter().map(|glob| (*what, *glob)));
-        let compiled = globs.filter_map(|(what, glob)| {
-            let glob = GlobBuilder::new(glob).literal_separator(true).empty_alternates(true).build().ok()?;
-            Some((what, glob.compile_matcher()))
-        });
-        Self { layout, globs: compiled.collect() }
+        Self { layout, globs: matchers().collect() }
     }
 
     /// What a protected file is; nothing for any other.
@@ -152,6 +181,34 @@ mod tests {
         check(".gitattributes", Some("an order to git"));
         check("sub/.gitmodules", Some("an order to git"));
         check(".devcontainer/devcontainer.json", Some("an order to the shell or a development container"));
+    }
+
+    #[test]
+    fn agents_take_their_orders_from_settings() {
+        let settings = AgentSettings::new();
+        for path in [
+            "CLAUDE.md",
+            "deep/in/Agents.md",
+            "GEMINI.md",
+            ".claude",
+            ".claude/hooks/run.sh",
+            "sub/.codex/config.toml",
+            ".gemini/settings.json",
+            ".opencode/agent/x.md",
+            "opencode.json",
+            ".mcp.json",
+            ".cursor/rules/x.mdc",
+            ".aider.conf.yml",
+            ".aiderignore",
+            ".goosehints",
+            ".github/copilot-instructions.md",
+        ] {
+            assert!(settings.has(path), "{path}");
+        }
+        for path in ["README.md", "src/claude.rs", ".github/workflows/ci.yml", "claude/x", "docs/agents.txt"]
+        {
+            assert!(!settings.has(path), "{path}");
+        }
     }
 
     #[test]

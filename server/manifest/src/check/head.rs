@@ -74,6 +74,7 @@ pub(super) fn daemon(check: &mut Check<'_>, daemon: &Daemon) -> Option<Manifest>
         on_failure: body.on_failure,
         outcomes: body.outcomes,
         outcomes_read: body.outcomes_read,
+        reads_diff: check.reads_diff,
     })
 }
 

@@ -128,6 +128,8 @@ impl Check<'_> {
             if !seen.insert((reference.root, &reference.path, reference.guarded)) {
                 continue;
             }
+            self.reads_diff |=
+                reference.root == "event" && reference.path.starts_with(&["pull_request", "diff"]);
             if let Some(problem) = self.fault(reference, visible) {
                 self.report_at(problem, spot, reference.offset);
             }

@@ -141,7 +141,7 @@ object! {
         /// Names of accounts: one of them must have done it.
         #[schemars(example = json!(["ada"]))]
         actors: OneOrMany<Line>,
-        /// What the actor may do in the repository.
+        /// What the actor may do in the repository, or more; a `comment` that does not say is for `write`.
         #[schemars(example = json!(["write", "admin"]))]
         roles: OneOrMany<Role>,
         /// Labels: the thing must bear one of them.
