@@ -2,19 +2,28 @@
 //! event, by a person, by another run or as a replay, its daemon's group is the same.
 
 use domain::event::Event;
-use domain::run::{Concurrency, Run};
+use domain::run::{Concurrency, ConcurrencyBehavior, Run};
 use domain::value::{Taint, Value};
 use manifest::Manifest;
 use manifest::expression::{EvaluationError, RunSoFar, Scope};
 use serde_json::{Value as Json, json};
 
-/// The group of a run: the manifest's, with what the run makes of its name.
+/// The group of a run: the manifest's, with what the run makes of its name. Where the manifest has none, the runs of
+/// a daemon for one issue or pull request go one after the other; those that other runs call wait for nobody.
 pub(crate) fn of(
     manifest: &Manifest,
     run: &Run,
     event: Option<&Event>,
 ) -> Result<Option<Concurrency>, EvaluationError> {
-    let Some(spec) = &manifest.concurrency else { return Ok(None) };
+    let Some(spec) = &manifest.concurrency else {
+        let called = run.cause.parent.is_some();
+        let thread = run.subject.as_ref().map(|subject| subject.number).or(event.and_then(Event::thread));
+        return Ok(thread.filter(|_| !called).map(|number| Concurrency {
+            key: format!("{}@{}/#{number}", run.daemon, run.branch),
+            limit: 1,
+            behavior: ConcurrencyBehavior::Queue,
+        }));
+    };
     let group = match &spec.group {
         Some(template) => template.evaluate(&Name { run, event })?.text(),
         None => String::new(),
