@@ -36,6 +36,8 @@ pub struct Config {
     pub remotes: Remotes,
     /// Forges that this server is known to.
     pub forges: Vec<ForgeEntry>,
+    /// Commands in comments.
+    pub comments: Comments,
     /// Calls of daemons to other people's servers.
     pub network: Network,
     /// Which GitHub Actions jobs may sign in.
@@ -109,6 +111,35 @@ pub struct Remotes {
     pub allow_http: bool,
     /// Whether hosts may have private or loopback addresses.
     pub allow_private: bool,
+}
+
+/// Commands in comments.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Comments {
+    /// What the server answers to; `/spellbook` when it is not said.
+    pub prefix: Option<Prefix>,
+    /// Its account on forges, without the `@`, by which it may be called too.
+    pub bot: Option<String>,
+}
+
+/// A slash and a word.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Prefix(pub String);
+
+impl TryFrom<String> for Prefix {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let word = text.strip_prefix('/').filter(|word| domain::name::DaemonId::parse(*word).is_ok());
+        match word {
+            Some(_) => Ok(Self(text)),
+            None => Err(format!(
+                "`{text}` cannot be the `prefix` of commands: write a slash and a word of lower-case letters, digits and hyphens"
+            )),
+        }
+    }
 }
 
 /// Calls of daemons to other people's servers.
@@ -248,6 +279,16 @@ mod tests {
     fn a_misspelt_entry_is_refused() {
         let error = toml::from_str::<Config>("[remotes]\nallow_htp = true\n").unwrap_err().to_string();
         assert!(error.contains("allow_htp") && error.contains("allow_http"), "{error}");
+    }
+
+    #[test]
+    fn a_prefix_is_a_slash_and_a_word() {
+        let read = |prefix: &str| toml::from_str::<Config>(&format!("[comments]\nprefix = '{prefix}'\n"));
+        assert_eq!(read("/magic").unwrap().comments.prefix, Some(Prefix("/magic".to_owned())));
+        for prefix in ["magic", "/", "", "/two words", "//x", "/Magic", "/\u{200b}"] {
+            let error = read(prefix).unwrap_err().to_string();
+            assert!(error.contains("cannot be the `prefix` of commands"), "{error}");
+        }
     }
 
     #[test]

@@ -164,6 +164,10 @@ pub async fn wire(config: &Config, data: &Path, secrets: SecretSource) -> anyhow
     if let Some(seconds) = config.remotes.poll_seconds {
         settings.poll = std::time::Duration::from_secs(seconds.max(1));
     }
+    if let Some(prefix) = &config.comments.prefix {
+        settings.prefix.clone_from(&prefix.0);
+    }
+    settings.bot.clone_from(&config.comments.bot);
     settings.budgets = config.budgets().map_err(anyhow::Error::msg)?;
     let agents = agents(config, &data, &tools)?;
     let registries = Registries::of_this_machine(&tools);

@@ -53,7 +53,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// The commit that the workspace begins with.
+    /// Whether it works on a stranger's pull request.
+    pub fn is_for_stranger(&self) -> bool {
+        self.subject.as_ref().is_some_and(|subject| subject.standing == Standing::Stranger)
+    }
+
+    /// The commit that it works on.
     pub fn start(&self) -> &Commit {
         self.subject.as_ref().map_or(&self.commit, |subject| &subject.commit)
     }

@@ -10,7 +10,7 @@ use domain::effect::{Author, Effect, EffectKind, EffectStatus};
 use domain::event::Event;
 use domain::id::EffectId;
 use domain::name::NameError;
-use domain::run::{EffectMode, Standing};
+use domain::run::EffectMode;
 use manifest::expression::{EvaluationError, RunSoFar};
 use manifest::model::{OutcomeKind, OutcomeSpec};
 use serde_json::Value as Json;
@@ -145,8 +145,7 @@ impl Wish<'_> {
 
     /// What a stranger sent may be talked about, and nothing else.
     fn check_standing(&self) -> Result<(), Unwanted> {
-        let subject = self.execution.run.subject.as_ref();
-        let is_strange = subject.is_some_and(|subject| subject.standing == Standing::Stranger);
+        let is_strange = self.execution.run.is_for_stranger();
         match self.outcome.kind {
             OutcomeKind::AddComment | OutcomeKind::CreateCheck | OutcomeKind::Noop => Ok(()),
             _ if !is_strange => Ok(()),

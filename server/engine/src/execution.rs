@@ -102,7 +102,9 @@ impl Execution<'_> {
         let _order = self.recording.lock().await;
         let before = self.workspace.tip().await;
         let (end, mut made, joined) = self.join(at, end, *made).await;
-        let said = made.said.take().filter(|_| matches!(end, StageEnd::Succeeded));
+        // A conversation that a stranger had a part in is not gone on with.
+        let keeps = matches!(end, StageEnd::Succeeded) && !self.run.is_for_stranger();
+        let said = made.said.take().filter(|_| keeps);
         let changed = joined.as_ref().map(|joined| joined.changed).or(made.changed);
         let mut record = self.entry(at, end, made, so_far);
         record.snapshot = joined.as_ref().map(|joined| joined.commit.clone());
@@ -171,6 +173,10 @@ impl Execution<'_> {
         held: &Held,
     ) -> Result<Vec<(MemoWrite, Value)>, Failure> {
         if at.stage.set.is_empty() || !matches!(record.end, StageEnd::Succeeded) {
+            return Ok(Vec::new());
+        }
+        if self.run.is_for_stranger() {
+            at.note("what it sets is not kept: the pull request is a stranger's");
             return Ok(Vec::new());
         }
         let mut context = at.context.clone();

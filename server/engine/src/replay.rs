@@ -40,6 +40,18 @@ pub struct Request {
 /// # Errors
 /// When there is no such run or stage, or the run has not ended.
 pub async fn start(world: &World, request: Request) -> Result<Started, Refusal> {
+    let new = prepare(world, request).await?;
+    match world.store.run_enqueue(&new, None).await? {
+        Recorded::New => Ok(Started { run: new.run.id, known: false }),
+        Recorded::Known(run) => Ok(Started { run, known: true }),
+    }
+}
+
+/// The replay, to be queued.
+///
+/// # Errors
+/// When there is no such run or stage, or the run has not ended.
+pub(crate) async fn prepare(world: &World, request: Request) -> Result<NewRun, Refusal> {
     let Some(old) = world.store.run_get(request.run).await? else {
         return Err(Refusal::not_found("run_not_found", format!("there is no run {}", request.run)));
     };
@@ -70,18 +82,13 @@ pub async fn start(world: &World, request: Request) -> Result<Started, Refusal> 
         },
     }
     .queued(RunId::new(world.clock.unique()), now, now);
-    let id = run.id;
     let event = match run.cause.event {
         Some(event) => world.store.event_get(event).await?,
         None => None,
     };
     let concurrency = group::of(&manifest, &run, event.as_ref())
         .map_err(|error| Refusal::invalid("concurrency_invalid", error.to_string()))?;
-    let new = NewRun { run, concurrency, replaces: None, priority: Priority::Interactive };
-    match world.store.run_enqueue(&new, None).await? {
-        Recorded::New => Ok(Started { run: id, known: false }),
-        Recorded::Known(run) => Ok(Started { run, known: true }),
-    }
+    Ok(NewRun { run, concurrency, replaces: None, priority: Priority::Interactive })
 }
 
 fn check(manifest: &Manifest, request: &Request) -> Result<(), Refusal> {

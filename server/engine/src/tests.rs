@@ -5,6 +5,7 @@ mod house;
 
 mod agents;
 mod attachments;
+mod commands;
 mod debounce;
 mod effects;
 mod endings;
@@ -16,4 +17,6 @@ mod rehearsals;
 mod servers;
 mod side_by_side;
 mod state;
+mod strangers;
+mod talk;
 mod worker;

@@ -1,22 +1,21 @@
 //! Watched repositories: looks at each now and then, sooner when a webhook hints, less often while it
 //! does not answer.
 
+pub(crate) mod remote;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::id::RepositoryId;
-use domain::repository::{Origin, Repository, Sync, SyncStatus};
+use domain::repository::{Repository, Sync, SyncStatus};
 use domain::time::Timestamp;
-use ports::source::{Fetched, Remote, SourceError};
+use ports::source::Fetched;
 use ports::store::StoreError;
-use secrecy::SecretString;
 
 use crate::reconcile::{self, Pushed};
 use crate::world::World;
 
-/// How long one fetch may take.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// The longest wait after failures.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -76,18 +75,11 @@ pub async fn next(world: &World, watching: &Watching) -> Result<WatchOutcome, St
 /// # Errors
 /// When the store does not answer.
 pub async fn look(world: &World, repository: &Repository) -> Result<SyncStatus, StoreError> {
-    let Origin::Watched { url, credential, .. } = &repository.origin else {
-        return Ok(repository.sync.status);
-    };
     let begun = world.clock.now();
-    let secret = match credential {
-        None => Ok(None),
-        Some(name) => world.secrets.secret(repository.id, name).await.map_err(|error| error.to_string()),
-    };
-    let fetched = match (secret, credential) {
-        (Err(message), _) => Err(SourceError::Unauthorized(message)),
-        (Ok(None), Some(name)) => Err(SourceError::Unauthorized(format!("the secret `{name}` is not set"))),
-        (Ok(secret), _) => world.source.fetch(repository.id, &remote(world, url, secret)).await,
+    let fetched = match remote::of(world, repository).await {
+        Ok(None) => return Ok(repository.sync.status),
+        Ok(Some(remote)) => world.source.fetch(repository.id, &remote).await,
+        Err(error) => Err(error),
     };
     match fetched {
         Ok(fetched) => {
@@ -103,10 +95,6 @@ pub async fn look(world: &World, repository: &Repository) -> Result<SyncStatus, 
         }
         Err(error) => settle(world, repository, begun, Err(error.to_string())).await,
     }
-}
-
-fn remote(world: &World, url: &str, credential: Option<SecretString>) -> Remote {
-    Remote { url: url.to_owned(), credential, policy: world.settings.remotes, timeout: PATIENCE }
 }
 
 async fn settle(

@@ -1,5 +1,8 @@
 //! Work: one run, from the moment that a worker takes it up to its end.
 
+mod complaint;
+pub(crate) mod stranger;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::allowance::{Allowance, Limit};
 use crate::context::Context;
+use crate::dispatch::subject;
 use crate::execution::Execution;
 use crate::graph::{Graph, Place};
 use crate::logs::{self, RunLog};
@@ -165,7 +169,7 @@ struct Prepared {
 
 impl Prepared {
     async fn load(world: &World, run: &Run, proof: &LeaseProof) -> Result<Result<Self, Refusal>, StoreError> {
-        let event = match run.cause.event {
+        let mut event = match run.cause.event {
             Some(id) => world.store.event_get(id).await?,
             None => None,
         };
@@ -186,8 +190,17 @@ impl Prepared {
             Ok(variables) => variables,
             Err(failure) => return Ok(Err(Refusal::invalid("state_unreadable", failure.message))),
         };
-        let tip = tip_of(&journal).unwrap_or_else(|| run.start().clone());
-        let workspace = Workspace::new(run, run.start().clone(), tip);
+        if let Some(event) = event.as_mut().filter(|_| manifest.reads_diff)
+            && let Err(refusal) = subject::show_diff(world, run, event).await
+        {
+            return Ok(Err(refusal));
+        }
+        let start = match stranger::start(world, run).await {
+            Ok(start) => start,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let tip = tip_of(&journal).unwrap_or_else(|| start.clone());
+        let workspace = Workspace::new(run, start, tip);
         let path = path.unwrap_or_default();
         let run = run.clone();
         Ok(Ok(Self { manifest, event, journal, variables, workspace, path, run, allowance, spent }))
@@ -406,7 +419,8 @@ impl From<RunOutcome> for Ending {
 
 /// Ends a run: its outcome, what it wants done, and the event that its end is, in one transaction.
 async fn end(world: &World, run: &Run, proof: &LeaseProof, ending: Ending) -> Result<Left, StoreError> {
-    let Ending { outcome, record, effects } = ending;
+    let Ending { outcome, record, mut effects } = ending;
+    effects.extend(complaint::about(world, run, &outcome, &effects).await?);
     let event = ended_event(world, run, &outcome).await?;
     let finish = Finish { outcome, record, effects, event, at: world.clock.now() };
     let left = fenced(world.store.run_finish(proof, &finish).await?, Left::Ended)?;
@@ -433,6 +447,12 @@ async fn ended_event(world: &World, run: &Run, outcome: &RunOutcome) -> Result<O
         None => None,
     };
     let status = outcome.status().as_str();
+    let thread = run.subject.as_ref().map(|subject| subject.number);
+    let thread = thread.or(cause.as_ref().and_then(Event::thread));
+    let mut payload = json!({ "daemon": { "id": run.daemon.as_str() }, "run": { "id": run.id.to_string(), "status": status } });
+    if let Some(number) = thread {
+        payload["number"] = json!(number);
+    }
     Ok(Some(Event {
         id: EventId::new(world.clock.unique()),
         repository: run.repository,
@@ -444,7 +464,7 @@ async fn ended_event(world: &World, run: &Run, outcome: &RunOutcome) -> Result<O
         actor: Actor::server(),
         labels: Vec::new(),
         draft: false,
-        payload: json!({ "daemon": { "id": run.daemon.as_str() }, "run": { "id": run.id.to_string(), "status": status } }),
+        payload,
         taint: Taint::Trusted,
         depth: cause.map_or(0, |event| event.depth) + 1,
         occurred_at: world.clock.now(),

@@ -81,6 +81,10 @@ pub struct Settings {
     pub remotes: RemotePolicy,
     /// Budgets that hold where an administrator set no other.
     pub budgets: Vec<Budget>,
+    /// What the server answers to in comments.
+    pub prefix: String,
+    /// The server's account on forges, without the `@`, by which it is called too.
+    pub bot: Option<String>,
 }
 
 impl Settings {
@@ -93,6 +97,8 @@ impl Settings {
             poll: Duration::from_secs(60),
             remotes: RemotePolicy::default(),
             budgets: Vec::new(),
+            prefix: "/spellbook".to_owned(),
+            bot: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use domain::name::{SecretName, Tag};
 use serde_json::{Map, Value as Json};
 
 use super::{Unwanted, Wish, numbered, one_line};
+use crate::work::stranger;
 
 impl Wish<'_> {
     pub(super) fn comment(&self) -> Result<(String, EffectKind), Unwanted> {
@@ -116,6 +117,7 @@ impl Wish<'_> {
                 Ok(self.thread().map_or(commit, |number| CommentTarget::Thread { number }))
             }
             Some("commit") => Ok(commit),
+            Some(_) if self.execution.run.is_for_stranger() => Err(Unwanted::Refused(stranger::elsewhere())),
             Some(text) => Ok(CommentTarget::Thread { number: numbered(text)? }),
         }
     }

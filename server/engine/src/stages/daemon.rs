@@ -13,6 +13,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{At, Ended, Made, Trouble};
 use crate::refusal::Refusal;
+use crate::work::stranger;
 use crate::{address, export, group, inputs};
 
 /// How many daemons may have called one another.
@@ -51,6 +52,9 @@ async fn call(stage: &DaemonStage, at: &At<'_>) -> Result<NewRun, Trouble> {
     if depth >= DEEPEST {
         let message = format!("{DEEPEST} daemons have called one another; the next call is refused");
         return Err(Failure::new("call_too_deep", message).into());
+    }
+    if run.is_for_stranger() && matches!(stage.uses, Callee::Address(_)) {
+        return Err(stranger::without("daemons of other repositories", "call_withheld").into());
     }
     let (target, effects) = match &stage.uses {
         Callee::Sibling(daemon) => (sibling(at, daemon.clone()).await?, run.effects),

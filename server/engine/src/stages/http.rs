@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value as Json, json};
 
 use super::{At, Made, Trouble};
+use crate::work::stranger;
 
 /// The longest a call may take when the stage does not say.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,6 +49,9 @@ pub(super) async fn run(stage: &HttpStage, at: &At<'_>) -> Made {
 /// The secrets that the daemon declares, as far as they exist.
 pub(super) async fn secrets(at: &At<'_>) -> Result<BTreeMap<String, SecretString>, Trouble> {
     let mut known = BTreeMap::new();
+    if at.run.run.is_for_stranger() && declares_secrets(at) {
+        return Err(stranger::without("the daemon's secrets", "secrets_withheld").into());
+    }
     for name in &at.run.manifest.permissions.secrets {
         let secret = at.run.world.secrets.secret(at.run.run.repository, name).await;
         match secret.map_err(|error| Failure::new("secrets_unavailable", error.to_string()))? {
@@ -65,6 +69,12 @@ pub(super) async fn secrets(at: &At<'_>) -> Result<BTreeMap<String, SecretString
         }
     }
     Ok(known)
+}
+
+fn declares_secrets(at: &At<'_>) -> bool {
+    let manifest = at.run.manifest;
+    let inputs = manifest.inputs.iter().any(|input| input.kind == InputKind::Secret);
+    inputs || !manifest.permissions.secrets.is_empty()
 }
 
 fn request(

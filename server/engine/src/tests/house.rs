@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::id::{RepositoryId, RunId, WorkerId};
 use domain::name::{Commit, SecretName};
-use domain::repository::Repository;
+use domain::repository::{Origin, Place, Repository};
 use domain::run::{Run, RunState};
 use domain::stage::StageRecord;
 use git::{Config, Git};
@@ -148,6 +148,41 @@ impl House {
         let reconciled = reconcile::repository(&self.world, self.repository.id, &pushed).await;
         reconciled.unwrap_or_else(|refusal| panic!("{refusal:?}"));
         commit
+    }
+
+    /// A commit above `main` that no branch holds, with these files besides: a pull request's.
+    pub(super) fn proposed(&self, files: &[(&str, &str)]) -> Commit {
+        let main = self.git(&["rev-parse", "refs/heads/main"]);
+        self.git(&["read-tree", &main]);
+        for (path, text) in files {
+            let file = self.directory.path().join("proposed");
+            std::fs::write(&file, text).unwrap();
+            let blob = self.git(&["hash-object", "-w", file.to_str().unwrap()]);
+            self.git(&["update-index", "--add", "--cacheinfo", &format!("100644,{blob},{path}")]);
+        }
+        let tree = self.git(&["write-tree"]);
+        let commit = self.git(&["commit-tree", &tree, "-m", "Propose", "-p", &main]);
+        self.git(&["update-ref", &format!("refs/pull/{}/head", &commit[..12]), &commit]);
+        build::name(&commit)
+    }
+
+    /// Moves the repository to a forge: another repository, which has `main` and, as the forge keeps them, the
+    /// commits of pull request 7. Here nothing holds these any more.
+    pub(super) async fn move_out(&mut self, head: &Commit) {
+        let other = RepositoryId::new(self.clock.unique());
+        self.source.create(other, &self.repository.default_branch).await.unwrap();
+        let path = self.source.path(other);
+        let path = path.to_str().unwrap();
+        let receive = "--receive-pack=git -c core.hooksPath=/dev/null receive-pack";
+        let pull = format!("{head}:refs/pull/7/head");
+        self.git(&["push", "--quiet", receive, path, "refs/heads/main:refs/heads/main", &pull]);
+        self.git(&["update-ref", "-d", &format!("refs/pull/{}/head", &head.as_str()[..12])]);
+        let place = Place { forge: build::name("github"), path: "ada/book".to_owned(), id: 1 };
+        let url = format!("file://{path}");
+        let origin = Origin::Watched { url, credential: None, place: Some(place) };
+        self.store.repository_origin(self.repository.id, &origin).await.unwrap();
+        let world = Arc::get_mut(&mut self.world).expect("nobody else has the world");
+        world.settings.remotes.file = true;
     }
 
     /// What git says of the repository.
