@@ -68,16 +68,6 @@ pub(crate) fn squash(
     write(repo, identity, &making).map(object::name)
 }
 
-/// The newest commit that both go back to.
-pub(crate) fn merge_base(
-    repo: &gix::Repository,
-    one: &Commit,
-    other: &Commit,
-) -> Result<Option<Commit>, SourceError> {
-    let (one, other) = (object::find(repo, one)?.id, object::find(repo, other)?.id);
-    Ok(repo.merge_base(one, other).doing("comparing histories")?.map(object::name))
-}
-
 /// Brings `head` into `base`.
 pub(crate) fn merge(
     program: &Program,
@@ -98,6 +88,16 @@ pub(crate) fn merge(
     };
     let making = Making { tree, parents: &[base, head], message: spec.message, at: spec.at };
     write(repo, identity, &making).map(|commit| Merged::Merged(object::name(commit)))
+}
+
+/// Where two histories part.
+pub(crate) fn merge_base(
+    repo: &gix::Repository,
+    one: &Commit,
+    other: &Commit,
+) -> Result<Option<Commit>, SourceError> {
+    let (one, other) = (object::find(repo, one)?.id, object::find(repo, other)?.id);
+    Ok(repo.merge_base(one, other).doing("comparing histories")?.map(object::name))
 }
 
 /// `git merge-tree`: the merged tree, or the files in conflict. See its manual, OUTPUT.

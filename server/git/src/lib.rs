@@ -25,6 +25,8 @@ mod tree;
 mod ignored;
 mod snapshot;
 
+mod local;
+
 mod address;
 mod bring;
 mod connect;
@@ -49,4 +51,5 @@ mod program;
 
 pub use config::{Bounds, Config, Identity, Ssh};
 pub use hooks::{HOOK_PROGRAM, HOOK_SOCKET};
+pub use local::Local;
 pub use source::Git;

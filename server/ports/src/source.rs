@@ -169,7 +169,7 @@ pub trait Source: std::fmt::Debug + Send + Sync {
     /// When a commit is not there; a conflict is [`Merged::Conflict`].
     async fn merge(&self, merge: MergeSpec<'_>) -> Result<Merged, SourceError>;
 
-    /// The newest commit that two commits both go back to; `None` when their histories have none.
+    /// The commit at which two histories part; `None` when they have nothing in common.
     ///
     /// # Errors
     /// When a commit is not there.

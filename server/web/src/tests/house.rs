@@ -423,6 +423,15 @@ impl Source for Books {
         self.diff.lock().unwrap().clone().map_or_else(beyond, Ok)
     }
 
+    async fn merge_base(
+        &self,
+        _: RepositoryId,
+        _: &Commit,
+        _: &Commit,
+    ) -> Result<Option<Commit>, SourceError> {
+        beyond()
+    }
+
     async fn commit(&self, _: CommitSpec<'_>) -> Result<Commit, SourceError> {
         beyond()
     }
@@ -442,15 +451,6 @@ impl Source for Books {
     }
 
     async fn merge(&self, _: MergeSpec<'_>) -> Result<Merged, SourceError> {
-        beyond()
-    }
-
-    async fn merge_base(
-        &self,
-        _: RepositoryId,
-        _: &Commit,
-        _: &Commit,
-    ) -> Result<Option<Commit>, SourceError> {
         beyond()
     }
 
