@@ -5,11 +5,11 @@ use domain::event::Event;
 use domain::id::{DeliveryId, EventId, RepositoryId};
 use domain::time::Timestamp;
 use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord, Rest, Sweep, SweepOf};
-use ports::store::{Events, Recorded, StoreError, Topic};
+use ports::store::{Events, Page, Recorded, StoreError, Topic};
 use sqlx::sqlite::SqliteConnection;
 
 use crate::failure::{failed, missing};
-use crate::repositories::require;
+use crate::repositories::{before, require};
 use crate::rows::{self, Columns, each, json};
 use crate::store::Durable;
 use crate::{SqliteStore, outbox, queue};
@@ -71,16 +71,18 @@ impl Events for SqliteStore {
     async fn event_list(
         &self,
         repository: RepositoryId,
-        thread: u64,
-        most: u32,
+        thread: Option<u64>,
+        page: &Page,
     ) -> Result<Vec<Event>, StoreError> {
-        let rows = sqlx::query(EVENT_LIST)
-            .bind(repository.to_string())
-            .bind(i64::try_from(thread).unwrap_or(i64::MAX))
-            .bind(i64::from(most))
-            .fetch_all(self.reader())
-            .await
-            .map_err(failed)?;
+        let before = before(EventId::PREFIX, page);
+        let query = match thread.map(as_stored) {
+            None => sqlx::query(EVENT_LIST).bind(repository.to_string()).bind(before).bind(page.size),
+            Some(thread) => {
+                let query = sqlx::query(EVENT_THREAD).bind(repository.to_string()).bind(before);
+                query.bind(page.size).bind(thread)
+            }
+        };
+        let rows = query.fetch_all(self.reader()).await.map_err(failed)?;
         each(&rows, rows::event)
     }
 
@@ -167,10 +169,18 @@ impl Events for SqliteStore {
 
 pub(crate) const DELIVERY_NEXT: &str =
     "SELECT * FROM deliveries WHERE settled_at IS NULL ORDER BY id LIMIT 1";
-pub(crate) const EVENT_LIST: &str =
-    "SELECT fact FROM events WHERE repository = $1 AND thread = $2 ORDER BY id DESC LIMIT $3";
 pub(crate) const EVENT_NEXT: &str = "SELECT fact FROM events
     WHERE dispatched_at IS NULL AND IFNULL(due_at, 0) <= $1 ORDER BY id LIMIT 1";
+
+pub(crate) const EVENT_LIST: &str =
+    "SELECT fact FROM events WHERE repository = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
+pub(crate) const EVENT_THREAD: &str = "SELECT fact FROM events
+    WHERE repository = $1 AND thread = $4 AND id < $2 ORDER BY id DESC LIMIT $3";
+
+/// The number of a thread; no forge has one that does not fit.
+fn as_stored(thread: u64) -> i64 {
+    i64::try_from(thread).unwrap_or(i64::MAX)
+}
 
 /// Stores an event that is to be dispatched.
 pub(crate) async fn insert(
@@ -188,7 +198,7 @@ pub(crate) async fn insert(
     .bind(dedupe)
     .bind(json(event)?)
     .bind(event.occurred_at.millis())
-    .bind(event.thread().and_then(|thread| i64::try_from(thread).ok()))
+    .bind(event.thread().map(as_stored))
     .execute(connection)
     .await
     .map_err(failed)?;

@@ -77,6 +77,16 @@ impl Outbox for SqliteStore {
         each(&rows, rows::effect)
     }
 
+    async fn effect_keyed(&self, repository: RepositoryId, key: &str) -> Result<Option<Effect>, StoreError> {
+        let row = sqlx::query(KEYED)
+            .bind(repository.to_string())
+            .bind(key)
+            .fetch_optional(self.reader())
+            .await
+            .map_err(failed)?;
+        row.as_ref().map(rows::effect).transpose()
+    }
+
     async fn effect_promote(&self, effect: EffectId, at: Timestamp) -> Result<bool, StoreError> {
         let status = EffectStatus::Pending { at };
         let promoted = sqlx::query(
@@ -92,6 +102,9 @@ impl Outbox for SqliteStore {
         Ok(promoted.rows_affected() == 1)
     }
 }
+
+pub(crate) const KEYED: &str =
+    "SELECT * FROM effects WHERE repository = $1 AND key = $2 ORDER BY seq DESC LIMIT 1";
 
 /// Gives out the next effect: now, hold until.
 pub(crate) const NEXT: &str = "UPDATE effects SET attempts = attempts + 1, held_until = $2

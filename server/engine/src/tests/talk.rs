@@ -175,7 +175,11 @@ impl Talk {
     /// Why each daemon answered to the newest event or not.
     pub(super) async fn why(&self) -> Vec<String> {
         let store = &self.house.store;
-        let newest = store.event_list(self.house.repository.id, self.number, 1).await.unwrap().remove(0);
+        let newest = store
+            .event_list(self.house.repository.id, Some(self.number), &Page::first(1))
+            .await
+            .unwrap()
+            .remove(0);
         let matches = store.match_list(newest.id).await.unwrap();
         matches.into_iter().map(|record| format!("{}: {}", record.daemon, record.reason)).collect()
     }

@@ -9,7 +9,7 @@ use domain::revision::Pause;
 use domain::time::Timestamp;
 
 use super::runs::NewRun;
-use super::{Recorded, StoreError};
+use super::{Page, Recorded, StoreError};
 
 /// What happened, and what was made of it.
 #[async_trait]
@@ -34,12 +34,12 @@ pub trait Events {
     /// One event.
     async fn event_get(&self, id: EventId) -> Result<Option<Event>, StoreError>;
 
-    /// The events of an issue or a pull request, newest first.
+    /// The events of a repository, newest first; of a thread (an issue or a pull request) or of everything.
     async fn event_list(
         &self,
         repository: RepositoryId,
-        thread: u64,
-        most: u32,
+        thread: Option<u64>,
+        page: &Page,
     ) -> Result<Vec<Event>, StoreError>;
 
     /// The oldest event that is not dispatched, and not postponed beyond `now`.

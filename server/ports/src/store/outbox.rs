@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::effect::{Effect, EffectStatus};
-use domain::id::{EffectId, RunId};
+use domain::id::{EffectId, RepositoryId, RunId};
 use domain::time::Timestamp;
 
 use super::{Fenced, Recorded, StoreError};
@@ -29,6 +29,9 @@ pub trait Outbox {
 
     /// The effects of a run, in their order.
     async fn effect_list(&self, run: RunId) -> Result<Vec<Effect>, StoreError>;
+
+    /// The newest effect of a key in a repository.
+    async fn effect_keyed(&self, repository: RepositoryId, key: &str) -> Result<Option<Effect>, StoreError>;
 
     /// Makes a staged effect pending; false when it is not staged.
     async fn effect_promote(&self, effect: EffectId, at: Timestamp) -> Result<bool, StoreError>;

@@ -39,8 +39,10 @@ async fn what_runs_all_the_time_goes_by_an_index() {
         events::DELIVERY_NEXT,
         events::EVENT_NEXT,
         events::EVENT_LIST,
+        events::EVENT_THREAD,
         runs::GROUP,
         outbox::NEXT,
+        outbox::KEYED,
         revisions::CURRENT,
         revisions::CURRENTS,
         revisions::TRIGGERED,
@@ -70,7 +72,16 @@ async fn the_queue_and_the_outbox_are_read_in_their_order() {
         let steps = steps(sql).await;
         assert!(steps.iter().any(|step| step.contains(index)), "no {index} in\n{steps:#?}");
     }
-    for sql in [outbox::NEXT, events::EVENT_NEXT, events::DELIVERY_NEXT, logs::READ, revisions::CURRENTS] {
+    for sql in [
+        outbox::NEXT,
+        outbox::KEYED,
+        events::EVENT_NEXT,
+        events::EVENT_LIST,
+        events::EVENT_THREAD,
+        events::DELIVERY_NEXT,
+        logs::READ,
+        revisions::CURRENTS,
+    ] {
         let steps = steps(sql).await;
         assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE")), "it is sorted:\n{steps:#?}");
     }

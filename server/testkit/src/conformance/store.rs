@@ -107,6 +107,7 @@ macro_rules! store_behaviours {
                 daemons_are_listed_in_order,
                 a_listed_daemon_shows_its_last_run;
             events:
+                events_are_listed_newest_first,
                 a_delivery_is_recorded_once,
                 a_delivery_without_a_repository_is_recorded_once,
                 a_delivery_is_recorded_by_one_of_many,
@@ -122,7 +123,7 @@ macro_rules! store_behaviours {
                 what_is_said_once_is_said_once,
                 an_event_is_learned_with_its_dispatch,
                 a_daemon_rests_until_it_goes_on,
-                a_thread_has_its_events_and_runs;
+                a_thread_has_its_runs;
             queue:
                 a_run_comes_back_as_it_was,
                 an_idempotency_key_queues_one_run,
@@ -196,6 +197,7 @@ macro_rules! store_behaviours {
                 a_late_worker_writes_no_memo,
                 a_stage_that_is_known_writes_nothing_again;
             outbox:
+                the_newest_effect_of_a_key_is_found,
                 effects_come_with_the_end_of_their_run,
                 an_end_is_all_or_nothing,
                 the_servers_own_effect_is_recorded_once,

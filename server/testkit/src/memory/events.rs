@@ -3,9 +3,9 @@ use domain::event::Event;
 use domain::id::{DeliveryId, EventId, RepositoryId};
 use domain::time::Timestamp;
 use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord, Rest, Sweep, SweepOf};
-use ports::store::{Events, Recorded, StoreError, Topic};
+use ports::store::{Events, Page, Recorded, StoreError, Topic};
 
-use super::{MemoryStore, State};
+use super::{MemoryStore, State, newest};
 
 /// A delivery, and what was made of it.
 #[derive(Debug)]
@@ -88,17 +88,14 @@ impl Events for MemoryStore {
     async fn event_list(
         &self,
         repository: RepositoryId,
-        thread: u64,
-        most: u32,
+        thread: Option<u64>,
+        page: &Page,
     ) -> Result<Vec<Event>, StoreError> {
         let state = self.state();
-        let of_thread = state
-            .events
-            .values()
-            .rev()
-            .map(|fact| &fact.event)
-            .filter(|event| event.repository == repository && event.thread() == Some(thread));
-        Ok(of_thread.take(most as usize).cloned().collect())
+        let of =
+            |event: &&Event| event.repository == repository && (thread.is_none() || event.thread() == thread);
+        let events = state.events.values().rev().map(|fact| &fact.event).filter(of);
+        Ok(newest(events.map(|event| (event.id.uuid(), event.clone())), page))
     }
 
     async fn event_next(&self, now: Timestamp) -> Result<Option<Event>, StoreError> {

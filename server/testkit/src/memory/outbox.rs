@@ -88,6 +88,13 @@ impl Outbox for MemoryStore {
         Ok(of_run.map(|wanted| wanted.effect.clone()).collect())
     }
 
+    async fn effect_keyed(&self, repository: RepositoryId, key: &str) -> Result<Option<Effect>, StoreError> {
+        let state = self.state();
+        let effects = state.effects.iter().rev().map(|wanted| &wanted.effect);
+        let same = |effect: &&Effect| effect.repository == repository && effect.key == key;
+        Ok(effects.into_iter().find(same).cloned())
+    }
+
     async fn effect_promote(&self, effect: EffectId, at: Timestamp) -> Result<bool, StoreError> {
         let mut state = self.state();
         let staged = state

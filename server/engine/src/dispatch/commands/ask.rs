@@ -1,6 +1,7 @@
 //! Commands that ask how things are: `status`, `why` and `estimate`.
 
 use domain::name::{Address, At, DaemonId};
+use ports::store::Page;
 use serde_json::{Map, Value as Json};
 
 use super::{Heard, Hearing};
@@ -26,7 +27,9 @@ impl Hearing<'_, '_> {
         let store = &self.scene.world.store;
         let thread = self.comment.reference.thread;
         let mut events = Vec::new();
-        for event in store.event_list(self.scene.repository.id, thread, 4 * SHOWN as u32).await? {
+        for event in
+            store.event_list(self.scene.repository.id, Some(thread), &Page::first(4 * SHOWN as u32)).await?
+        {
             if event.id == self.scene.event.id || events.len() == SHOWN {
                 continue;
             }

@@ -116,7 +116,8 @@ impl Hearing<'_, '_> {
         }
         let (mut said, mut seen) = (Vec::new(), Vec::new());
         let store = self.scene.world.store.clone();
-        for event in store.event_list(self.scene.repository.id, pull.subject.number, LOOKED).await? {
+        let (repository, number) = (self.scene.repository.id, pull.subject.number);
+        for event in store.event_list(repository, Some(number), &Page::first(LOOKED)).await? {
             if !matches!(event.kind, EventKind::PullRequest | EventKind::Label) {
                 continue;
             }

@@ -316,14 +316,11 @@ pub async fn a_daemon_rests_until_it_goes_on(store: &dyn Store, clock: &FixedClo
     assert_eq!(store.pause_list(build::repository(clock, "a/b").id).await.expect(ANSWERS), []);
 }
 
-/// Events, and the runs that they started, are found by what they are about, newest first.
-pub async fn a_thread_has_its_events_and_runs(store: &dyn Store, clock: &FixedClock) {
+/// The runs that events started are found by what those are about, newest first.
+pub async fn a_thread_has_its_runs(store: &dyn Store, clock: &FixedClock) {
     let scene = Scene::set(store, clock).await;
     let (first, other, second) =
         (of_thread(scene, 1).await, of_thread(scene, 2).await, of_thread(scene, 1).await);
-    let list = |most| store.event_list(scene.repository, 1, most);
-    assert_eq!(list(9).await.expect(ANSWERS), [second.clone(), first.clone()]);
-    assert_eq!(list(1).await.expect(ANSWERS), std::slice::from_ref(&second));
     let mut runs = Vec::new();
     for event in [&first, &other, &second] {
         let dispatch = dispatch_of(scene, event).await;
@@ -394,4 +391,35 @@ pub async fn a_dispatch_is_all_or_nothing(store: &dyn Store, clock: &FixedClock)
     assert_eq!(store.event_dispatch(&good).await.expect(ANSWERS), Dispatched::Recorded);
     let unknown = dispatch_of(scene, &build::event(clock, &scene.repository().await)).await;
     assert!(matches!(store.event_dispatch(&unknown).await, Err(StoreError::Conflict(_))));
+}
+
+/// Events are listed newest first, page by page, all or those of one thread of one repository.
+pub async fn events_are_listed_newest_first(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let other = build::repository(clock, "ada/other");
+    store.repository_create(&other).await.expect(ANSWERS);
+    let own = scene.repository().await;
+    let mut ids = Vec::new();
+    for payload in [
+        json!({ "issue": { "number": 7 } }),
+        json!({ "pull_request": { "number": 7 }, "number": 8 }),
+        json!({ "number": 8 }),
+        json!({ "number": "7" }),
+    ] {
+        let event = Event { payload, ..build::event(clock, &own) };
+        store.event_record(&event, None).await.expect(ANSWERS);
+        ids.push(event.id);
+    }
+    let elsewhere = Event { payload: json!({ "number": 7 }), ..build::event(clock, &other) };
+    store.event_record(&elsewhere, None).await.expect(ANSWERS);
+    let list = async |thread, page: Page| -> Vec<_> {
+        let found = store.event_list(scene.repository, thread, &page).await.expect(ANSWERS);
+        found.into_iter().map(|event| event.id).collect()
+    };
+    assert_eq!(list(None, Page::first(10)).await, [ids[3], ids[2], ids[1], ids[0]]);
+    assert_eq!(list(None, Page::first(2)).await, [ids[3], ids[2]]);
+    assert_eq!(list(None, Page { after: Some(ids[2].uuid()), size: 1 }).await, [ids[1]]);
+    assert_eq!(list(Some(7), Page::first(10)).await, [ids[1], ids[0]]);
+    assert_eq!(list(Some(7), Page { after: Some(ids[1].uuid()), size: 9 }).await, [ids[0]]);
+    assert_eq!(list(Some(9), Page::first(10)).await, []);
 }

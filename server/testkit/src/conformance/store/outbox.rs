@@ -228,3 +228,19 @@ pub async fn an_effect_is_given_to_one_of_many(store: &dyn Store, clock: &FixedC
     let given = futures::future::join_all((0..20).map(|_| next(scene))).await;
     assert_eq!(given.into_iter().flatten().count(), 1);
 }
+
+/// What is kept up to date in one place is found by its key: the newest of the repository.
+pub async fn the_newest_effect_of_a_key_is_found(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let (_, effects) =
+        finished(scene, |run| ["a", "b", "a"].map(|key| build::effect(clock, run, key, noop(key))).to_vec())
+            .await;
+    let keyed = async |repository, key| {
+        store.effect_keyed(repository, key).await.expect(ANSWERS).map(|effect| effect.id)
+    };
+    assert_eq!(keyed(scene.repository, "a").await, Some(effects[2].id));
+    assert_eq!(keyed(scene.repository, "b").await, Some(effects[1].id));
+    assert_eq!(keyed(scene.repository, "c").await, None);
+    let other = build::repository(clock, "ada/other");
+    assert_eq!(keyed(other.id, "a").await, None);
+}
