@@ -150,9 +150,7 @@ pub async fn of(world: &World, address: &Address, given: &Map<String, Json>) -> 
     };
     let mut notes = Vec::new();
     let cost = if basis == Basis::Sizes {
-        let mut sizes = Sizes { world, manifest: &target.manifest, given, notes: &mut notes };
-        let usual = sizes.stages(&target.manifest.stages);
-        usual.map(|usual| Spread { usual, high: usual.times(DOUBT) })
+        by_sizes(world, &target.manifest, given, &mut notes)
     } else {
         Spread::of(costs(world, &past).await?)
     };
@@ -162,6 +160,17 @@ pub async fn of(world: &World, address: &Address, given: &Map<String, Json>) -> 
     }
     let limit = target.manifest.limits.cost;
     Ok(Estimate { digest: target.digest, cost, time, basis, confidence: basis.confidence(), limit, notes })
+}
+
+/// What a run costs by the sizes of what its stages ask, with a note of each; `None` when nobody can tell.
+pub(crate) fn by_sizes(
+    world: &World,
+    manifest: &Manifest,
+    given: &Map<String, Json>,
+    notes: &mut Vec<String>,
+) -> Option<Spread<NanoUsd>> {
+    let usual = Sizes { world, manifest, given, notes }.stages(&manifest.stages);
+    usual.map(|usual| Spread { usual, high: usual.times(DOUBT) })
 }
 
 impl<T: Ord + Copy> Spread<T> {

@@ -8,20 +8,21 @@
 //!
 //! Start with [`work::next`], the life of one run; [`dispatch::next`] says why a run exists.
 
-pub mod world;
-
+pub mod admission;
 pub mod installations;
 pub mod intake;
 pub mod reconcile;
-pub mod sweep;
-pub mod watch;
-
-pub mod admission;
 mod standard;
 mod survey;
+pub mod sweep;
+pub mod watch;
+pub mod world;
 
 pub mod dispatch;
+mod effects;
 mod group;
+pub mod outbox;
+pub mod plan;
 pub mod schedule;
 pub mod work;
 
@@ -39,12 +40,10 @@ mod workspace;
 
 pub mod address;
 pub mod budgets;
-mod effects;
 pub mod estimate;
 pub mod export;
 pub mod inputs;
 pub mod logs;
-pub mod outbox;
 pub mod proposals;
 pub mod refusal;
 pub mod rehearsal;

@@ -92,9 +92,9 @@ pub(crate) struct Changed {
 #[derive(Debug)]
 pub(crate) enum Verdict {
     /// It can run.
-    Valid { digest: Digest, manifest: Arc<Manifest>, warnings: String },
+    Valid { digest: Digest, manifest: Arc<Manifest>, warnings: String, diagnostics: Vec<Diagnostic> },
     /// It cannot.
-    Invalid { digest: Digest, problems: String },
+    Invalid { digest: Digest, problems: String, diagnostics: Vec<Diagnostic> },
     /// It is not there (any more).
     Removed,
 }
@@ -114,7 +114,7 @@ impl Surveyed {
     pub(crate) fn content(&self) -> RevisionContent {
         match &self.verdict {
             Verdict::Removed => RevisionContent::Removed,
-            Verdict::Invalid { digest, problems } => RevisionContent::Invalid {
+            Verdict::Invalid { digest, problems, .. } => RevisionContent::Invalid {
                 digest: digest.clone(),
                 directory: self.directory.clone(),
                 problems: problems.clone(),
@@ -268,9 +268,9 @@ impl<'a> Survey<'a> {
             Some(manifest) => {
                 let manifest = Arc::new(manifest);
                 self.world.manifests.put(&digest, &manifest);
-                Verdict::Valid { digest, manifest, warnings: said }
+                Verdict::Valid { digest, manifest, warnings: said, diagnostics }
             }
-            None => Verdict::Invalid { digest, problems: said },
+            None => Verdict::Invalid { digest, problems: said, diagnostics },
         }
     }
 }

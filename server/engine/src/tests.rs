@@ -13,6 +13,7 @@ mod forges;
 mod groups;
 mod images;
 mod money;
+mod plans;
 mod rehearsals;
 mod servers;
 mod side_by_side;

@@ -128,6 +128,26 @@ impl House {
 
     /// Brings files onto `main`, beside those that are there.
     pub(super) async fn push(&self, files: &[(String, String)], pushed: Pushed) -> Commit {
+        let main = &self.repository.default_branch;
+        let before = self.head().await;
+        let commit = self.commit(files, before.as_ref());
+        let moved =
+            self.source.move_branch(self.repository.id, main, before.as_ref(), Some(&commit)).await.unwrap();
+        assert_eq!(moved, Moved::Moved);
+        let reconciled = reconcile::repository(&self.world, self.repository.id, &pushed).await;
+        reconciled.unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        commit
+    }
+
+    /// Where `main` is.
+    pub(super) async fn head(&self) -> Option<Commit> {
+        let branches = self.source.branches(self.repository.id).await.unwrap();
+        let main = branches.into_iter().find(|(name, _)| *name == self.repository.default_branch);
+        main.map(|(_, commit)| commit)
+    }
+
+    /// A commit of files beside those that were ever written, on no branch.
+    pub(super) fn commit(&self, files: &[(String, String)], parent: Option<&Commit>) -> Commit {
         let tree = self.directory.path().join("tree");
         for (path, text) in files {
             let file = tree.join(path);
@@ -136,18 +156,9 @@ impl House {
         }
         self.git(&["add", "--all"]);
         let made = self.git(&["write-tree"]);
-        let branches = self.source.branches(self.repository.id).await.unwrap();
-        let main = &self.repository.default_branch;
-        let before = branches.into_iter().find(|(name, _)| name == main).map(|(_, commit)| commit);
         let mut arguments = vec!["commit-tree", &made, "-m", "Write"];
-        arguments.extend(before.iter().flat_map(|parent| ["-p", parent.as_str()]));
-        let commit: Commit = build::name(&self.git(&arguments));
-        let moved =
-            self.source.move_branch(self.repository.id, main, before.as_ref(), Some(&commit)).await.unwrap();
-        assert_eq!(moved, Moved::Moved);
-        let reconciled = reconcile::repository(&self.world, self.repository.id, &pushed).await;
-        reconciled.unwrap_or_else(|refusal| panic!("{refusal:?}"));
-        commit
+        arguments.extend(parent.iter().flat_map(|parent| ["-p", parent.as_str()]));
+        build::name(&self.git(&arguments))
     }
 
     /// A commit above `main` that no branch holds, with these files besides: a pull request's.
