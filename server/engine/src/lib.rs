@@ -51,6 +51,7 @@ pub mod replay;
 pub mod report;
 pub mod repositories;
 pub mod state;
+pub mod why;
 
 pub use refusal::{Refusal, RefusalKind};
 pub use world::World;

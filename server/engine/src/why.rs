@@ -1,0 +1,128 @@
+//! Why something did or did not run: which thread a person means, and what the server heard of it.
+
+use domain::name::RepositoryPath;
+use domain::repository::{Origin, Repository};
+use ports::store::{Page, StoreError};
+
+use crate::refusal::Refusal;
+use crate::world::World;
+
+/// So many repositories are looked through for one that is known under another name than on its forge.
+const LOOKED: u32 = 2_000;
+/// How many of them at once.
+const AT_ONCE: u32 = 200;
+/// The parts of addresses behind which the number of a thread stands, on the forges that there are.
+const THREADS: [&str; 4] = ["pull", "pulls", "issues", "merge_requests"];
+
+/// An issue or a pull request, as a person writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thread {
+    /// The forge's host, where an address was given.
+    pub host: Option<String>,
+    /// The repository's path there.
+    pub path: String,
+    /// Its number.
+    pub number: u64,
+}
+
+impl Thread {
+    /// Reads `owner/repository#7`, or the address of a page about it; `None` when that is not what stands there.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let Some((_, address)) = text.split_once("://") else {
+            let (path, number) = text.split_once('#')?;
+            let valid = path.split('/').count() == 2 && path.split('/').all(|part| !part.is_empty());
+            return Some(Self { host: None, path: path.to_owned(), number: number.parse().ok()? })
+                .filter(|_| valid);
+        };
+        let address = address.split(['?', '#']).next().unwrap_or(address);
+        let mut parts = address.split('/').filter(|part| !part.is_empty() && *part != "-");
+        let (host, owner, name) = (parts.next()?, parts.next()?, parts.next()?);
+        let kind = parts.next().filter(|kind| THREADS.contains(kind));
+        let number = parts.next()?.parse().ok()?;
+        let host = host.rsplit('@').next().unwrap_or(host).to_lowercase();
+        kind.map(|_| Self { host: Some(host), path: format!("{owner}/{name}"), number })
+    }
+}
+
+/// The repository that a thread is in.
+///
+/// # Errors
+/// When the server knows no such repository, or the store does not answer.
+pub async fn repository(world: &World, thread: &Thread) -> Result<Repository, Refusal> {
+    let path: Option<RepositoryPath> = thread.path.parse().ok();
+    let named = match &path {
+        Some(path) => world.store.repository_find(path).await?,
+        None => None,
+    };
+    let found = match named.filter(|found| thread.host.is_none() || is_of(found, thread)) {
+        Some(found) => Some(found),
+        None => elsewhere(world, thread).await?,
+    };
+    found.ok_or_else(|| {
+        let named: String = thread.path.chars().filter(|c| !c.is_control()).take(200).collect();
+        let message = format!("this server knows no repository `{named}`");
+        Refusal::not_found("repository_not_found", message)
+    })
+}
+
+/// A repository that has another name here than on its forge.
+async fn elsewhere(world: &World, thread: &Thread) -> Result<Option<Repository>, StoreError> {
+    let mut page = Page::first(AT_ONCE);
+    for _ in 0..LOOKED / AT_ONCE {
+        let some = world.store.repository_list(&page).await?;
+        let last = some.last().map(|repository| repository.id.uuid());
+        if let Some(found) = some.into_iter().find(|repository| is_of(repository, thread)) {
+            return Ok(Some(found));
+        }
+        if last.is_none() {
+            break;
+        }
+        page.after = last;
+    }
+    Ok(None)
+}
+
+/// Whether a repository is the one that a thread's address names: by where it is fetched from, or by what its
+/// forge calls it now.
+fn is_of(repository: &Repository, thread: &Thread) -> bool {
+    let Origin::Watched { url, place, .. } = &repository.origin else { return false };
+    let address = url.split_once("://").map_or(url.as_str(), |(_, address)| address);
+    let address = address.rsplit_once('@').map_or(address, |(_, address)| address);
+    let (host, path) = address.split_once('/').unwrap_or((address, ""));
+    let same =
+        |path: &str| path.trim_end_matches('/').trim_end_matches(".git").eq_ignore_ascii_case(&thread.path);
+    let here = thread.host.as_ref().is_none_or(|wanted| host.eq_ignore_ascii_case(wanted));
+    here && (same(path) || place.as_ref().is_some_and(|place| same(&place.path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expect: Option<(Option<&str>, &str, u64)>) {
+        let got = Thread::parse(text);
+        let got = got.as_ref().map(|one| (one.host.as_deref(), one.path.as_str(), one.number));
+        assert_eq!(got, expect, "{text}");
+    }
+
+    #[test]
+    fn threads_are_read_as_people_write_them() {
+        check("acme/app#7", Some((None, "acme/app", 7)));
+        check("https://github.com/acme/app/pull/7", Some((Some("github.com"), "acme/app", 7)));
+        check("https://GitHub.com/acme/app/pull/7/files?w=1#r3", Some((Some("github.com"), "acme/app", 7)));
+        check("https://git.example.com/acme/app/issues/12", Some((Some("git.example.com"), "acme/app", 12)));
+        check("https://lab.example.com/a/b/-/merge_requests/3", Some((Some("lab.example.com"), "a/b", 3)));
+        for text in [
+            "",
+            "acme/app",
+            "app#7",
+            "acme/app#x",
+            "acme/a/b#1",
+            "https://github.com/acme/app",
+            "https://x/a/b/tree/7",
+        ] {
+            check(text, None);
+        }
+    }
+}
