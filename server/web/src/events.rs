@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use domain::event::Event;
 use domain::id::EventId;
-use serde::Serialize;
-use utoipa::ToSchema;
+use engine::why::{self, Thread};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Viewer;
 use crate::doors::Server;
 use crate::input::{self, Path};
-use crate::page::Part;
+use crate::page::{Listing, PageParams, Paged, Part};
 use crate::problem::Problem;
 
 /// A fact about a repository.
@@ -23,6 +25,8 @@ pub(crate) struct EventJson {
     kind: &'static str,
     /// The finer kind: `opened`, …
     action: Option<String>,
+    /// The number of the issue or pull request that it is about.
+    thread: Option<u64>,
     /// On which branch.
     branch: Option<String>,
     /// At which commit.
@@ -38,6 +42,54 @@ pub(crate) struct EventJson {
     occurred_at: String,
 }
 
+impl From<Event> for EventJson {
+    fn from(event: Event) -> Self {
+        Self {
+            id: event.id.to_string(),
+            thread: event.thread(),
+            kind: event.kind.as_str(),
+            action: event.action,
+            branch: event.branch.map(|branch| branch.to_string()),
+            commit: event.commit.map(|commit| commit.to_string()),
+            paths: event.paths,
+            actor: event.actor.name,
+            actor_role: event.actor.role,
+            occurred_at: event.occurred_at.to_string(),
+        }
+    }
+}
+
+/// Which events to list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EventFilter {
+    /// The issue or pull request: `owner/repository#7`, or the address of its page on the forge.
+    #[param(required = true, example = "acme/app#7")]
+    about: Option<String>,
+}
+
+/// Lists what the server heard of an issue or a pull request, newest first.
+#[utoipa::path(
+    get, operation_id = "list_events", path = "/api/v1/events", tag = "events", params(EventFilter, PageParams),
+    responses((status = 200, description = "Events; none when the server never heard of it", body = Part<EventJson>),
+              (status = 404, description = "There is no such repository", body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn list(
+    _viewer: Viewer,
+    State(server): State<Arc<Server>>,
+    listing: Listing<EventFilter>,
+) -> Result<Paged<EventJson>, Problem> {
+    let thread = listing.filter.about.as_deref().and_then(Thread::parse).ok_or_else(|| {
+        let detail = "`about` must be owner/repository#7, or the address of an issue or a pull request";
+        Problem::bad_request("invalid_parameter", detail)
+    })?;
+    let repository = why::repository(server.world(), &thread).await?;
+    let page = listing.page(EventId::uuid)?;
+    let found = server.store().event_list(repository.id, Some(thread.number), &page).await?;
+    Ok(listing.part(found, |event| event.id.to_string()).map(EventJson::from))
+}
+
 /// Shows an event.
 #[utoipa::path(
     get, operation_id = "get_event", path = "/api/v1/events/{event}", tag = "events", params(("event" = String, Path, description = "`evt_…`")),
@@ -49,18 +101,7 @@ pub(crate) async fn get(
     State(server): State<Arc<Server>>,
     Path(event): Path<String>,
 ) -> Result<axum::Json<EventJson>, Problem> {
-    let event = find(&server, &event).await?;
-    Ok(axum::Json(EventJson {
-        id: event.id.to_string(),
-        kind: event.kind.as_str(),
-        action: event.action,
-        branch: event.branch.map(|branch| branch.to_string()),
-        commit: event.commit.map(|commit| commit.to_string()),
-        paths: event.paths,
-        actor: event.actor.name,
-        actor_role: event.actor.role,
-        occurred_at: event.occurred_at.to_string(),
-    }))
+    Ok(axum::Json(EventJson::from(find(&server, &event).await?)))
 }
 
 /// Whether a daemon answered to an event, and why.
@@ -98,7 +139,7 @@ pub(crate) async fn matches(
     Ok(Part::whole(shown.collect()))
 }
 
-async fn find(server: &Server, text: &str) -> Result<domain::event::Event, Problem> {
+async fn find(server: &Server, text: &str) -> Result<Event, Problem> {
     let id: EventId = input::known("event", text)?;
     server.store().event_get(id).await?.ok_or_else(|| Problem::not_found(format!("there is no event `{id}`")))
 }

@@ -6,6 +6,7 @@ use axum::extract::State;
 use domain::id::RevisionId;
 use domain::name::{Branch, DaemonId};
 use domain::revision::{Revision, RevisionContent};
+use engine::plan::{self, Change, DaemonPlan, Plan};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -147,17 +148,98 @@ pub(crate) async fn compare(
     Path(revision): Path<String>,
     Query(query): Query<DiffQuery>,
 ) -> Result<axum::Json<DiffJson>, Problem> {
-    let to = find(&server, &revision).await?;
-    let from = find(&server, &query.from).await?;
+    let (from, to) = pair(&server, &query.from, &revision).await?;
+    let diff = server.world().source.diff(to.repository, &from.commit, &to.commit, diff::LONGEST).await?;
+    let directories = [directory(&from), directory(&to)];
+    Ok(axum::Json(DiffJson::within(diff, &directories)))
+}
+
+/// What a daemon may do more or less, when it runs and what it does, from one version to another.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DaemonPlan)]
+pub(crate) struct PlanJson {
+    /// Which daemon.
+    daemon: String,
+    /// What becomes of it: `new`, `changed`, `mended`, `invalid`, `removed` or `unchanged`.
+    fate: &'static str,
+    /// Whether it may do more than before.
+    wider: bool,
+    /// The differences, the weightiest first.
+    changes: Vec<PlannedChangeJson>,
+    /// The same for people; empty when there is nothing to say.
+    text: String,
+}
+
+/// One difference.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PlannedChange)]
+struct PlannedChangeJson {
+    /// What it is about: `network`, `secrets`, …
+    heading: &'static str,
+    /// `wider` where the daemon may do more by it, `narrower` where it may do less; null where neither.
+    bearing: Option<&'static str>,
+    /// A sentence, with values in backticks.
+    text: String,
+}
+
+impl PlanJson {
+    fn new(daemon: &DaemonId, plan: Option<DaemonPlan>) -> Self {
+        let Some(plan) = plan else {
+            let daemon = daemon.to_string();
+            return Self {
+                daemon,
+                fate: "unchanged",
+                wider: false,
+                changes: Vec::new(),
+                text: String::new(),
+            };
+        };
+        let change = |change: &Change| PlannedChangeJson {
+            heading: change.heading.as_str(),
+            bearing: change.bearing.as_str(),
+            text: change.text.clone(),
+        };
+        Self {
+            daemon: daemon.to_string(),
+            fate: plan.fate.as_str(),
+            wider: plan.is_wider(),
+            changes: plan.changes.iter().map(change).collect(),
+            text: plan::text(&Plan { daemons: vec![plan], ..Plan::default() }),
+        }
+    }
+}
+
+/// Says what a daemon may do more or less from one revision to another, and what it is expected to cost.
+#[utoipa::path(
+    get, operation_id = "plan_revisions", path = "/api/v1/revisions/{revision}/plan", tag = "daemons",
+    params(("revision" = String, Path, description = "The newer one: `rev_…`"), DiffQuery),
+    responses((status = 200, description = "What differs in meaning", body = PlanJson))
+)]
+pub(crate) async fn plan(
+    _viewer: Viewer,
+    State(server): State<Arc<Server>>,
+    Path(revision): Path<String>,
+    Query(query): Query<DiffQuery>,
+) -> Result<axum::Json<PlanJson>, Problem> {
+    let (from, to) = pair(&server, &query.from, &revision).await?;
+    let Some(repository) = server.store().repository_get(to.repository).await? else {
+        return Err(Problem::not_found("the repository is gone"));
+    };
+    let plan = plan::of_daemon(server.world(), &repository, &to.daemon, &from.commit, &to.commit).await?;
+    Ok(axum::Json(PlanJson::new(&to.daemon, plan)))
+}
+
+/// Two revisions of one repository.
+async fn pair(server: &Server, from: &str, to: &str) -> Result<(Revision, Revision), Problem> {
+    let to = find(server, to).await?;
+    let from = find(server, from).await?;
     if from.repository != to.repository {
         return Err(Problem::bad_request(
             "other_repository",
             "the two revisions are of different repositories",
         ));
     }
-    let diff = server.world().source.diff(to.repository, &from.commit, &to.commit, diff::LONGEST).await?;
-    let directories = [directory(&from), directory(&to)];
-    Ok(axum::Json(DiffJson::within(diff, &directories)))
+    Ok((from, to))
 }
 
 async fn find(server: &Server, text: &str) -> Result<Revision, Problem> {

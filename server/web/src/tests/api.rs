@@ -2,13 +2,14 @@
 
 use domain::access::Role;
 use domain::effect::{Author, CheckConclusion, CommentTarget};
+use domain::event::Event;
 use domain::id::{CheckId, CommentId, ProposalId};
 use domain::proposal::{Check, Comment, Proposal, ProposalStatus};
-use domain::repository::BranchRole;
+use domain::repository::{BranchRole, Origin, Repository};
 use domain::revision::RevisionContent;
 use ports::clock::Clock;
 use ports::source::{ChangeKind, Diff, PathChange};
-use ports::store::Discussions;
+use ports::store::{Discussions, Events, Repositories};
 use serde_json::{Value as Json, json};
 use testkit::build;
 
@@ -178,6 +179,67 @@ async fn revisions_are_listed_and_compared_within_their_directory() {
     house.advance(&other, moved).await;
     let across = format!("/api/v1/revisions/{}/diff?from={far_id}", ids[0]);
     assert_eq!(house.get(&across, &viewer).await.verdict(), "400 other_repository");
+    let across = across.replace("/diff", "/plan");
+    assert_eq!(house.get(&across, &viewer).await.verdict(), "400 other_repository");
+}
+
+#[tokio::test]
+async fn what_a_version_may_do_more_is_told() {
+    let house = House::new();
+    let viewer = house.token("vera", Role::Viewer).await;
+    let repository = house.repository("ada/book", &[]).await;
+    let revisions: Vec<_> =
+        (2..4).map(|at| build::revision(&*house.clock, &repository, "review", at)).collect();
+    let ids: Vec<String> = revisions.iter().map(|revision| revision.id.to_string()).collect();
+    let before = "daemon: { name: Review, stages: [{ name: A, type: script, script: ls }] }\n";
+    let after = before.replace("stages", "permissions: { network: { allowed: [api.example.com] } }, stages");
+    let path = "daemons/review/daemon.yaml";
+    house.source.put(repository.id, &build::commit(2), &[(path, before)]);
+    let files = &[(path, after.as_str())];
+    house.advance(&repository, Move { branch: "dev", role: BranchRole::Fork, at: 3, files, revisions }).await;
+    let plan = async |to: &str, from: &str| {
+        house.get(&format!("/api/v1/revisions/{to}/plan?from={from}"), &viewer).await.json()
+    };
+    insta::assert_snapshot!(format!("{:#}", plan(&ids[1], &ids[0]).await));
+    let same = json!({ "daemon": "review", "fate": "unchanged", "wider": false, "changes": [], "text": "" });
+    assert_eq!(plan(&ids[0], &ids[0]).await, same);
+}
+
+#[tokio::test]
+async fn events_of_a_thread_are_found_by_how_people_name_it() {
+    let house = House::new();
+    let viewer = house.token("vera", Role::Viewer).await;
+    let repository = house.repository("ada/book", &[]).await;
+    let watched = build::watched(&*house.clock, "mirrors/app");
+    let url = "https://github.com/Acme/App.git".to_owned();
+    let origin = Origin::Watched { url, credential: None, place: None };
+    let watched = Repository { origin, ..watched };
+    let _ = house.store.repository_create(&watched).await.unwrap();
+    let mut ids = Vec::new();
+    for (repository, number) in [(&repository, 7), (&watched, 7), (&watched, 7), (&watched, 8)] {
+        let payload = json!({ "pull_request": { "number": number } });
+        let event = Event { payload, ..build::event(&*house.clock, repository) };
+        house.store.event_record(&event, None).await.unwrap();
+        ids.push(event.id.to_string());
+    }
+    let listed = async |about: &str| {
+        let answer = house.get(&format!("/api/v1/events?about={about}"), &viewer).await;
+        let items = answer.json()["items"].as_array().cloned();
+        items.map_or_else(
+            || vec![answer.verdict()],
+            |items| items.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect(),
+        )
+    };
+    assert_eq!(listed("ada/book%237").await, [ids[0].as_str()]);
+    let pull = "https://github.com/acme/app/pull";
+    assert_eq!(listed(&format!("{pull}/7")).await, [ids[2].as_str(), ids[1].as_str()]);
+    assert_eq!(listed(&format!("{pull}/7&limit=1")).await, [ids[2].as_str()]);
+    assert_eq!(listed(&format!("{pull}/9")).await, [""; 0]);
+    // Another forge's repository of the same name is another one, and so is one of the built-in host.
+    assert_eq!(listed("https://git.example.com/acme/app/pull/7").await, ["404 repository_not_found"]);
+    assert_eq!(listed("https://github.com/ada/book/pull/7").await, ["404 repository_not_found"]);
+    assert_eq!(listed("ada/book").await, ["400 invalid_parameter"]);
+    assert_eq!(house.get("/api/v1/events", &viewer).await.verdict(), "400 invalid_parameter");
 }
 
 #[tokio::test]

@@ -145,6 +145,7 @@ async fn ids_of_nothing_are_not_found_for_every_verb() {
             (Method::DELETE, "tokens/ID"),
             (Method::GET, "revisions/ID"),
             (Method::GET, "revisions/ID/diff?from=rev_x"),
+            (Method::GET, "revisions/ID/plan?from=rev_x"),
             (Method::GET, "repositories/ada/book/proposals/ID"),
             (Method::POST, "repositories/ada/book/proposals/ID/merge"),
             (Method::POST, "repositories/ada/book/proposals/ID/close"),
