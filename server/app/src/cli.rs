@@ -131,6 +131,11 @@ pub enum Command {
     /// Show which models a run asked, which it did not, and why
     #[command(after_help = "Example:\n  spellbook explain run_0198000000007000800000000000002a")]
     Explain(ExplainArgs),
+    /// Say which daemons answered to an event, which did not, and by which rule
+    #[command(
+        after_help = "Examples:\n  spellbook why evt_0198000000007000800000000000002a\n  spellbook why https://github.com/acme/app/pull/7\n  spellbook why acme/app#7"
+    )]
+    Why(WhyArgs),
     /// Print the log of a run
     #[command(after_help = "Example:\n  spellbook logs run_0198000000007000800000000000002a -f")]
     Logs(LogsArgs),
@@ -141,9 +146,14 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Show what a run changed, or what changed between two versions of a daemon
     #[command(
-        after_help = "Examples:\n  spellbook diff run_0198000000007000800000000000002a --stage Fix\n  spellbook diff ada/book/review@v1.1.0 ada/book/review"
+        after_help = "Examples:\n  spellbook diff run_0198000000007000800000000000002a --stage Fix\n  spellbook diff ada/book/review@v1.1.0 ada/book/review\n  spellbook diff ada/book/review@next"
     )]
     Diff(DiffArgs),
+    /// Say what a change would make of daemons, and what they may do more
+    #[command(
+        after_help = "Examples:\n  spellbook plan\n  spellbook plan daemons/review --base origin/main\n  spellbook plan main...next"
+    )]
+    Plan(PlanArgs),
     /// Ask a run to end
     #[command(after_help = "Example:\n  spellbook cancel run_0198000000007000800000000000002a")]
     Cancel(CancelArgs),
@@ -476,6 +486,17 @@ pub struct ExplainArgs {
     pub run: RunId,
 }
 
+/// `spellbook why`
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// An event, the address of an issue or a pull request, or OWNER/REPOSITORY#NUMBER
+    #[arg(value_name = "EVENT|URL|THREAD")]
+    pub what: String,
+    /// How many events of an issue or a pull request are shown, the newest first
+    #[arg(long, short, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub last: u32,
+}
+
 /// `spellbook logs`
 #[derive(Debug, Args)]
 pub struct LogsArgs {
@@ -507,7 +528,7 @@ pub struct ReplayArgs {
 /// `spellbook diff`
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// A run, or the older version of a daemon
+    /// A run, or the older version of a daemon; the only version that is given is compared with the deployed one
     #[arg(value_name = "RUN|ADDRESS")]
     pub from: Target,
     /// The newer version of the daemon
@@ -516,6 +537,17 @@ pub struct DiffArgs {
     /// What one stage of the run changed; without it, every stage
     #[arg(long, value_name = "STAGE")]
     pub stage: Option<String>,
+}
+
+/// `spellbook plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Directories or files to look in, as they are on this machine; or two commits, BASE..HEAD, or BASE...HEAD from where they part
+    #[arg(value_name = "PATH|BASE..HEAD")]
+    pub what: Option<String>,
+    /// The commit that the files are compared with
+    #[arg(long, value_name = "REF", default_value = "HEAD")]
+    pub base: String,
 }
 
 /// `spellbook cancel`

@@ -18,6 +18,7 @@ mod logs;
 mod migrate;
 mod models;
 mod new;
+mod plan;
 mod replay;
 mod run;
 mod run_remote;
@@ -27,6 +28,7 @@ mod state;
 mod status;
 mod test;
 mod validate;
+mod why;
 mod work;
 mod worktree;
 
@@ -65,7 +67,9 @@ async fn dispatch(cli: Cli, ui: &Ui) -> Result<Exit, CommandError> {
         Command::List(args) => list::run(&args, global, ui).await,
         Command::Status(args) => status::run(&args, global, ui).await,
         Command::State(args) => state::run(&args, global, ui).await,
+        Command::Plan(args) => plan::run(&args, ui),
         Command::Explain(args) => explain::run(&args, global, ui).await,
+        Command::Why(args) => why::run(&args, global, ui).await,
         Command::Logs(args) => logs::run(&args, global, ui).await,
         Command::Replay(args) => replay::run(&args, global, ui).await,
         Command::Diff(args) => diff::run(&args, global, ui).await,

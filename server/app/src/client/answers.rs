@@ -232,3 +232,30 @@ pub(crate) struct Account {
     pub(crate) name: String,
     pub(crate) role: String,
 }
+
+/// A fact about a repository.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Event {
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    pub(crate) action: Option<String>,
+    pub(crate) actor: String,
+    pub(crate) actor_role: Option<String>,
+    pub(crate) branch: Option<String>,
+    pub(crate) occurred_at: String,
+}
+
+/// Whether a daemon answered to an event, and why.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Match {
+    pub(crate) daemon: String,
+    pub(crate) branch: String,
+    pub(crate) run: Option<String>,
+    pub(crate) reason: String,
+}
+
+/// What a daemon may do more or less from one version to another.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) text: String,
+}

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use domain::id::RunId;
-use domain::name::Address;
+use domain::name::{Address, At};
 use serde_json::{Value as Json, json};
 
 use super::status::get_daemon;
 use crate::cli::{DiffArgs, Global, Target};
-use crate::client::answers::{DaemonDetail, Diff, RunDetail};
+use crate::client::answers::{DaemonDetail, Diff, Plan, RunDetail};
 use crate::client::{Client, understood};
 use crate::exit::{CommandError, Exit};
 use crate::output::{Tone, Ui};
@@ -19,8 +19,12 @@ pub(crate) async fn run(args: &DiffArgs, global: &Global, ui: &Ui) -> Result<Exi
         (Target::Run(run), None) => of_run(*run, args.stage.as_deref(), global, ui).await,
         (Target::Daemon(from), Some(to)) => of_versions(from, to, global, ui).await,
         (Target::Run(_), Some(_)) => Err(usage("a run is compared with nothing else")),
-        (Target::Daemon(_), None) => {
-            Err(usage("a version of a daemon needs another one to be compared with"))
+        (Target::Daemon(address), None) if address.at == At::Deployed => {
+            Err(usage("what is deployed needs another version to be compared with"))
+        }
+        (Target::Daemon(to), None) => {
+            let deployed = Address { at: At::Deployed, ..to.clone() };
+            of_versions(&deployed, to, global, ui).await
         }
     }?;
     Ok(Exit::Ok)
@@ -28,7 +32,7 @@ pub(crate) async fn run(args: &DiffArgs, global: &Global, ui: &Ui) -> Result<Exi
 
 fn usage(message: &str) -> CommandError {
     CommandError::usage("diff_of_what", message)
-        .help("spellbook diff RUN [--stage STAGE], or spellbook diff ADDRESS ADDRESS")
+        .help("spellbook diff RUN [--stage STAGE], or spellbook diff [ADDRESS] ADDRESS@REF")
 }
 
 async fn of_run(run: RunId, stage: Option<&str>, global: &Global, ui: &Ui) -> Result<(), CommandError> {
@@ -83,13 +87,20 @@ async fn of_versions(from: &Address, to: &Address, global: &Global, ui: &Ui) -> 
     let from: DaemonDetail = understood(get_daemon(&client, from).await?)?;
     let to: DaemonDetail = understood(get_daemon(&client, to).await?)?;
     let (from, to) = (&from.daemon.revision, &to.daemon.revision);
-    let diff = client.get(&["revisions", &to.id, "diff"], &[("from", &from.id)]).await?;
+    let plan = client.get(&["revisions", &to.id, "plan"], &[("from", &from.id)]).await?;
+    let mut diff = client.get(&["revisions", &to.id, "diff"], &[("from", &from.id)]).await?;
     if ui.is_json() {
+        diff["plan"] = plan;
         return ui.document(&diff);
     }
     let diff: Diff = understood(diff)?;
     if diff.patch.is_empty() {
         ui.note("the two versions are the same");
+    }
+    let plan: Plan = understood(plan)?;
+    if !plan.text.is_empty() {
+        ui.foreign(plan.text.trim_end())?;
+        ui.line("\n")?;
     }
     show(&diff, ui)
 }

@@ -141,6 +141,11 @@ impl Findings {
         self.diagnostics().filter(|diagnostic| diagnostic.severity == severity).count()
     }
 
+    /// Whether nothing is wrong at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
     /// Shows them to people, or to programs.
     pub(super) fn present(&self, ui: &Ui) -> Result<(), CommandError> {
         if ui.is_json() { ui.document(&self.to_json()) } else { self.show(ui) }
@@ -160,7 +165,7 @@ impl Findings {
         )
     }
 
-    fn show(&self, ui: &Ui) -> Result<(), CommandError> {
+    pub(super) fn show(&self, ui: &Ui) -> Result<(), CommandError> {
         let style = if ui.has_color() { Style::Color } else { Style::Plain };
         for Problem { diagnostic, text } in &self.problems {
             let diagnostic =
@@ -179,7 +184,7 @@ impl Findings {
         ui.line(ui.paint(tone, self.summary()))
     }
 
-    fn to_json(&self) -> Json {
+    pub(super) fn to_json(&self) -> Json {
         json!({
             "daemons": self.daemons,
             "errors": self.count(Severity::Error),

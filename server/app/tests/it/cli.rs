@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod models;
+mod plans;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -768,9 +769,16 @@ fn runs_are_replayed_cancelled_and_compared() {
         ),
         ("GET /api/v1/repositories/ada/book/daemons/review?at=v1.1.0", vec![versions("rev_1")]),
         ("GET /api/v1/repositories/ada/book/daemons/review", vec![versions("rev_2")]),
+        ("GET /api/v1/repositories/ada/book/daemons/review?at=next", vec![versions("rev_3")]),
         ("GET /api/v1/revisions/rev_2/diff?from=rev_1", vec![diff(PATCH)]),
+        ("GET /api/v1/revisions/rev_3/diff?from=rev_2", vec![diff(PATCH)]),
+        ("GET /api/v1/revisions/rev_2/plan?from=rev_1", vec![ok(json!({ "daemon": "review", "text": "" }))]),
+        (
+            "GET /api/v1/revisions/rev_3/plan?from=rev_2",
+            vec![ok(json!({ "daemon": "review", "text": "review: changed\n  ! wider  network  it may\n" }))],
+        ),
     ]);
-    let lines: [&[&str]; 7] = [
+    let lines: [&[&str]; 9] = [
         &["replay", RUN, "--from", "Test", "--agent", "gpt-5"],
         &["cancel", RUN],
         &["cancel", RUN],
@@ -778,6 +786,8 @@ fn runs_are_replayed_cancelled_and_compared() {
         &["diff", RUN, "--stage", "Each[3]/Label"],
         &["diff", "ada/book/review@v1.1.0", "ada/book/review", "--json"],
         &["diff", "ada/book/review@v1.1.0", "ada/book/review", "--color", "always"],
+        &["diff", "ada/book/review@next"],
+        &["diff", "ada/book/review"],
     ];
     insta::assert_snapshot!(mock.session(&Desk::new(), &lines));
     assert_eq!(mock.sent()[0].body, json!({ "from_stage": "Test", "agent": "gpt-5" }));
