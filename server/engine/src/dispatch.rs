@@ -25,7 +25,7 @@ use self::subject::{About, Pull, Scene, Undecided, is_about_pull};
 use crate::context::Context;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::world::World;
-use crate::{address, group, inputs};
+use crate::{address, group, inputs, plan};
 
 /// So many daemons may have started one another; the next is taken for a loop.
 const DEEPEST: u32 = 5;
@@ -107,10 +107,11 @@ async fn decide(world: &World, event: &Event) -> Result<(Option<Event>, Decision
         return Ok((None, Decision::default()));
     };
     let mut scene = Scene::new(world, repository, event.clone());
-    let decision = match event.kind {
+    let mut decision = match event.kind {
         EventKind::Comment => commands::decide(&mut scene).await?,
         _ => by_triggers(&mut scene).await?,
     };
+    decision.effects.extend(planned(&mut scene).await?);
     Ok(((scene.event != *event).then_some(scene.event), decision))
 }
 
@@ -147,6 +148,29 @@ pub(crate) async fn by_triggers(scene: &mut Scene<'_>) -> Result<Decision, Undec
         decision.effects.extend(label_taken(scene));
     }
     Ok(decision)
+}
+
+/// What a pull request would make of daemons, said whenever its commits or its base may be others.
+async fn planned(scene: &mut Scene<'_>) -> Result<Vec<Effect>, Undecided> {
+    const MOVES: [&str; 4] = ["opened", "reopened", "synchronize", "edited"];
+    let Event { kind, action, .. } = &scene.event;
+    if *kind != EventKind::PullRequest || !action.as_deref().is_some_and(|action| MOVES.contains(&action)) {
+        return Ok(Vec::new());
+    }
+    if scene.about == About::Nothing {
+        scene.meet_pull().await?;
+    }
+    let Some(pull) = scene.pull() else { return Ok(Vec::new()) };
+    match plan::effects(scene.world, &scene.repository, &pull.subject).await {
+        Ok(effects) => Ok(effects),
+        Err(Refusal { kind: RefusalKind::Unavailable, message, .. }) => {
+            Err(Undecided::Away { message, not_before: None })
+        }
+        Err(refusal) => {
+            tracing::warn!(event.id = %scene.event.id, "no plan: {}", refusal.message);
+            Ok(Vec::new())
+        }
+    }
 }
 
 impl Decision {

@@ -14,11 +14,12 @@ use domain::id::EffectId;
 use domain::money::NanoUsd;
 use domain::name::{Address, At, Commit, DaemonId};
 use domain::repository::Repository;
+use domain::run::Subject;
 use manifest::Diagnostic;
-use ports::forge::PullRequest;
 use ports::source::View;
 use serde_json::Map;
 
+use crate::dispatch::subject::base;
 use crate::estimate::{self, Estimate, Spread};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::survey::{Survey, Surveyed, Verdict};
@@ -252,18 +253,10 @@ async fn judged(
 ///
 /// # Errors
 /// When git or the store do not answer.
-pub async fn effects(
-    world: &World,
-    repository: &Repository,
-    pull: &PullRequest,
-) -> Result<Vec<Effect>, Refusal> {
-    let heads = world.source.branches(repository.id).await?;
-    let Some((_, base)) = heads.into_iter().find(|(branch, _)| *branch == pull.base) else {
-        return Ok(Vec::new());
-    };
-    // What the base has got since is not the pull request's doing.
-    let base = world.source.merge_base(repository.id, &base, &pull.head).await?.unwrap_or(base);
-    let plan = of(world, repository, &base, &pull.head).await?;
+pub async fn effects(world: &World, repository: &Repository, pull: &Subject) -> Result<Vec<Effect>, Refusal> {
+    // What its base has got since is not the pull request's doing.
+    let Some(base) = base(world, repository, pull).await? else { return Ok(Vec::new()) };
+    let plan = of(world, repository, &base, &pull.commit).await?;
     let key = format!("plan/{}", pull.number);
     if plan.is_none() && world.store.effect_keyed(repository.id, &key).await?.is_none() {
         return Ok(Vec::new());
@@ -277,13 +270,13 @@ pub async fn effects(
         sticky: true,
     };
     let check = EffectKind::CreateCheck {
-        commit: pull.head.clone(),
+        commit: pull.commit.clone(),
         name: CHECK.to_owned(),
         conclusion,
         summary,
         annotations: plan.diagnostics.iter().take(MOST_ANNOTATIONS).map(annotation).collect(),
     };
-    let check_key = format!("{key}/{}", pull.head);
+    let check_key = format!("{key}/{}", pull.commit);
     Ok([(key, comment), (check_key, check)]
         .into_iter()
         .map(|(key, kind)| Effect {

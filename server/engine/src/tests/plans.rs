@@ -2,12 +2,13 @@
 
 use domain::effect::{Act, Author, CheckConclusion, Effect, EffectKind};
 use domain::name::Commit;
-use ports::forge::PullRequest;
+use domain::run::{Standing, Subject};
 use ports::store::Outbox;
 use serde_json::json;
 use testkit::build;
 
 use super::house::House;
+use super::talk::Talk;
 use crate::plan::{self, Plan};
 
 const REVIEW: &str = "
@@ -97,17 +98,13 @@ async fn a_change_of_anything_else_has_no_plan() {
     insta::assert_snapshot!(plan::text(&plan));
 }
 
-fn pull(head: &Commit) -> PullRequest {
-    PullRequest {
+fn pull(head: &Commit) -> Subject {
+    Subject {
         number: 7,
-        head: head.clone(),
+        commit: head.clone(),
         branch: build::name("try"),
         base: build::name("main"),
-        from_fork: true,
-        author: "stranger".to_owned(),
-        open: true,
-        reference: "refs/pull/7/head".to_owned(),
-        payload: json!({}),
+        standing: Standing::Stranger,
     }
 }
 
@@ -163,4 +160,16 @@ async fn what_the_base_got_since_is_not_in_the_plan() {
     let EffectKind::AddComment { body, .. } = &said[0].kind else { panic!("{said:#?}") };
     assert!(body.contains("`other`") && !body.contains("review"), "{body}");
     assert_ne!(house.head().await, Some(base));
+}
+
+#[tokio::test]
+async fn a_plan_is_told_whenever_commits_come() {
+    let (house, base, wider) = changed(&[daemon("review", WIDER)]).await;
+    let elsewhere = house.commit(&[("src/a.rs".to_owned(), "x".to_owned())], Some(&base));
+    let talk = Talk::about_pull(house);
+    for (action, head) in [("opened", &wider), ("assigned", &wider), ("synchronize", &elsewhere)] {
+        talk.at(head, "eve", true);
+        talk.pull(action, "eve", head).await;
+    }
+    insta::assert_snapshot!(talk.script(&[("WIDER", &wider), ("ELSEWHERE", &elsewhere)]).await);
 }
