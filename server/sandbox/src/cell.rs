@@ -33,7 +33,7 @@ pub(crate) const SET_UP: Duration = Duration::from_secs(30);
 /// How often nsjail is told to look for its child, which it can miss.
 const NUDGE: Duration = Duration::from_millis(20);
 /// Processes that were killed are gone by then, on a busy machine too.
-const DYING: Duration = Duration::from_secs(10);
+pub(crate) const DYING: Duration = Duration::from_secs(10);
 
 /// nsjail and a first process. Dropping it ends both, then the control group.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl Cell {
     /// The first process said that it is there.
     pub(crate) fn meet(&mut self, pid: Pid) -> io::Result<()> {
         let process = descriptor::of_process(pid)?;
-        if !self.process.is_parent_of(pid) {
+        if !self.process.made(pid) {
             return Err(io::Error::other("the first process of the jail is gone already"));
         }
         self.inside = Some(process);

@@ -6,8 +6,10 @@ use std::ffi::CString;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixCredentials,
     recvmsg, sendmsg, setsockopt, socketpair, sockopt,
@@ -100,6 +102,19 @@ impl First {
             _ => {
                 tracing::error!("the first process of a jail said {letter}");
                 None
+            }
+        }
+    }
+
+    /// Waits until it says more. `true` when it never will: it is gone, or said nothing for so long.
+    pub(crate) fn is_silent(&self, most: Duration) -> bool {
+        let mut polled = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
+        loop {
+            match poll(&mut polled, timeout) {
+                Err(Errno::EINTR) => {}
+                Ok(0) | Err(_) => return true,
+                Ok(_) => return polled[0].revents().is_some_and(|now| now.contains(PollFlags::POLLHUP)),
             }
         }
     }

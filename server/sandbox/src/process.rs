@@ -256,12 +256,14 @@ impl Process {
         inherit(child);
     }
 
-    /// Whether it made this process, and did not see it end yet.
-    pub(crate) fn is_parent_of(&self, child: Pid) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-        // After the name, which may hold anything: state, parent (proc_pid_stat(5)).
-        let parent = status.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
-        parent.and_then(|number| number.parse().ok()) == Some(self.pid.as_raw())
+    /// Whether it made this process, which is still there. One that it left behind when it was killed
+    /// is known by being the first of a process namespace.
+    pub(crate) fn made(&mut self, child: Pid) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
+        // proc_pid_status(5): the parent, and the numbers from our namespace to its own.
+        let last = |key| status.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().last());
+        let number = |key| last(key).and_then(|number| number.parse().ok());
+        number("PPid:") == Some(self.pid.as_raw()) || self.has_ended() && number("NSpid:") == Some(1)
     }
 
     /// Reaps the process if it has ended.

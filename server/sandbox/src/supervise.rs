@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 use ports::sandbox::{DOOR, JailReport, JailSpec, Network, SandboxError, Stdin};
 
-use crate::cell::{Cell, Making, SET_UP, Turn};
+use crate::cell::{Cell, DYING, Making, SET_UP, Turn};
 use crate::descriptor;
 use crate::disk::{Space, Watch};
 use crate::end::{Cut, Signs, tell};
@@ -369,7 +369,9 @@ impl<'a> Running<'a> {
     /// the pipes is all there is.
     fn finish(&mut self) {
         let before = moment();
+        self.order = None;
         self.cell.end();
+        self.end_orphan();
         let now = moment();
         if let Some(late) = self.late {
             let name = &self.job.spec.name;
@@ -380,12 +382,30 @@ impl<'a> Running<'a> {
                 "jail {name} was ended {late} ms after its time was up, and was gone {took} ms later"
             );
         }
+        self.hear_out(now);
+        while self.drain.take() {}
+        self.times.1.get_or_insert(now);
+    }
+
+    /// A first process that nobody met before its nsjail was killed ends by itself, but when it likes.
+    fn end_orphan(&mut self) {
+        while self.cell.inside().is_none() {
+            let silent = self.cell.first.is_silent(DYING);
+            self.hear_out(moment());
+            if self.cell.inside().is_some() {
+                self.cell.end();
+            }
+            if silent {
+                return;
+            }
+        }
+    }
+
+    fn hear_out(&mut self, now: Instant) {
         while let Some(said) = self.cell.first.hear() {
             // What could go wrong now went wrong before.
             let _ = self.heard(said, now);
         }
-        while self.drain.take() {}
-        self.times.1.get_or_insert(now);
     }
 }
 

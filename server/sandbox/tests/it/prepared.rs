@@ -67,6 +67,14 @@ fn state(pid: i32) -> Option<char> {
     stat.rsplit_once(')')?.1.trim().chars().next()
 }
 
+/// Waits until it does that: on its way there it may do something else for a moment.
+async fn comes_to(pid: i32, expect: char) {
+    while state(pid) != Some(expect) {
+        assert!(fs::exists(format!("/proc/{pid}")).unwrap(), "{pid} ended");
+        tokio::task::yield_now().await;
+    }
+}
+
 fn children(file: &std::path::Path) -> Vec<i32> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.split_whitespace().map(|number| number.parse().unwrap()).collect()
@@ -208,18 +216,15 @@ async fn they_rest_and_end_with_the_sandbox() {
     assert_eq!(resting.len(), 2);
     for &(jailer, inside) in &resting {
         // Stopped, as soon as it gets to hear of it, and waiting for an order.
-        while state(jailer) != Some('T') {
-            tokio::task::yield_now().await;
-        }
-        while state(inside) != Some('S') {
-            tokio::task::yield_now().await;
-        }
+        comes_to(jailer, 'T').await;
+        comes_to(inside, 'S').await;
     }
     assert!(!all_groups_of(&place).is_empty());
     // A sweep leaves them.
     place.jails.sweep().await.unwrap();
-    for (jailer, inside) in &resting {
-        assert_eq!((state(*jailer), state(*inside)), (Some('T'), Some('S')), "a sweep ended it");
+    for &(jailer, inside) in &resting {
+        comes_to(jailer, 'T').await;
+        comes_to(inside, 'S').await;
     }
     let Place { jails, home } = place;
     drop(jails);
