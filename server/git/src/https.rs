@@ -183,7 +183,7 @@ impl Exchange<'_> {
             };
             let response =
                 request.body(std::mem::take(body)).send().map_err(|error| io::Error::other(words(error)))?;
-            self.meter.status.store(response.status().as_u16(), Ordering::Relaxed);
+            self.meter.status.store(status(&response).as_u16(), Ordering::Relaxed);
             if response.status() == StatusCode::UNAUTHORIZED {
                 let why = AuthenticationRequired { www_authenticate: Vec::new() };
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
@@ -219,8 +219,20 @@ pub(crate) fn failure(error: reqwest::Error) -> SourceError {
     SourceError::Unreachable(text)
 }
 
+/// The status of an answer; one that forbids for a while is "too many requests", as which not all forges send it.
+fn status(response: &Response) -> StatusCode {
+    let header = |name: &str| response.headers().get(name);
+    let waits = header("retry-after").is_some()
+        || header("x-ratelimit-remaining").is_some_and(|left| left.as_bytes() == b"0");
+    match response.status() {
+        StatusCode::FORBIDDEN if waits => StatusCode::TOO_MANY_REQUESTS,
+        status => status,
+    }
+}
+
 /// What an answer's status means.
-pub(crate) fn judge(status: StatusCode) -> Result<(), SourceError> {
+pub(crate) fn judge(response: &Response) -> Result<(), SourceError> {
+    let status = status(response);
     if let Some(error) = of_status(status.as_u16()) {
         return Err(error);
     }

@@ -36,7 +36,7 @@ impl OverHttp {
             None => request,
         };
         let response = request.timeout(self.timeout).send().map_err(https::failure)?;
-        https::judge(response.status())?;
+        https::judge(&response)?;
         let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         if kind != Some(format!("application/x-{}-{answer}", SERVICE.as_str()).as_bytes()) {
             return refused("that address is not one of a git repository");

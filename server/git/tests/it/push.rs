@@ -291,6 +291,27 @@ async fn an_answer_that_is_lost_is_asked_for() {
     assert_eq!(theirs.at().await, Some(first));
 }
 
+#[tokio::test]
+async fn who_is_told_to_wait_has_no_wrong_credential() {
+    let fixture = Fixture::new().await;
+    let first = fixture.commit("first");
+    fixture.fetch().await;
+    for (header, value, waits) in [
+        ("retry-after", "60", true),
+        ("x-ratelimit-remaining", "0", true),
+        ("x-ratelimit-remaining", "4999", false),
+    ] {
+        let forbids = move || async move { (StatusCode::FORBIDDEN, [(header, value)]) };
+        let remote = remote(&format!("http://{}/a.git", serve(Router::new().fallback(forbids)).await));
+        let pushed = push(&fixture, &remote, None, &first).await.unwrap_err();
+        let fetched = fixture.git.fetch(REPOSITORY, &remote).await.unwrap_err();
+        for error in [pushed, fetched] {
+            assert_eq!(matches!(error, SourceError::Unreachable(_)), waits, "{header}: {value}: {error:?}");
+            assert_eq!(matches!(error, SourceError::Unauthorized(_)), !waits, "{header}: {value}: {error:?}");
+        }
+    }
+}
+
 /// A server that answers with these bytes, whatever is pushed.
 async fn liar(refs: Vec<u8>, report: Vec<u8>) -> Remote {
     fn answer(kind: &str, body: Vec<u8>) -> Response {
