@@ -40,7 +40,8 @@ impl Trigger {
 pub enum TriggerKind {
     /// Commits arrive.
     Push,
-    /// A pull request or proposal changes.
+    /// A pull request changes. Without `types` in its filter, it comes, comes back or gets commits; to a trigger
+    /// that takes no drafts it comes when it is no draft any more, too.
     PullRequest,
     /// Someone comments. Without `roles` in its filter, someone who may write.
     Comment {
@@ -187,12 +188,16 @@ fn mismatch(on: &TriggerKind, filter: &Filter, event: &Event) -> Option<Mismatch
         TriggerKind::Comment { .. } if filter.roles.is_empty() => &writers[..],
         _ => &filter.roles,
     };
+    let types = match on {
+        TriggerKind::PullRequest if filter.types.is_empty() => pull_request_types(filter),
+        _ => filter.types.clone(),
+    };
     let subject = subject_mismatch(on, event);
     if subject.is_some() {
         return subject;
     }
-    if !filter.types.is_empty() && !filter.types.contains(&action) {
-        return fail("types", &filter.types, action);
+    if !types.is_empty() && !types.contains(&action) {
+        return fail("types", &types, action);
     }
     if !filter.branches.is_empty() && !globs_select(&filter.branches, &branch) {
         return fail("branches", &filter.branches, branch);
@@ -217,6 +222,12 @@ fn mismatch(on: &TriggerKind, filter: &Filter, event: &Event) -> Option<Mismatch
         return fail("drafts", &["false".to_owned()], "a draft".to_owned());
     }
     None
+}
+
+/// What a trigger hears of pull requests when it does not say (as GitHub's workflows).
+fn pull_request_types(filter: &Filter) -> Vec<String> {
+    let ready = (filter.drafts == Some(false)).then_some("ready_for_review");
+    ["opened", "synchronize", "reopened"].into_iter().chain(ready).map(str::to_owned).collect()
 }
 
 /// What accounts may be in a repository, each more than the one before (GitHub's repository roles).
@@ -361,6 +372,30 @@ mod tests {
         check(&["read"], Some("triage"), true);
         check(&["read"], None, false);
         check(&["admin"], Some("write"), false);
+    }
+
+    #[test]
+    fn a_pull_request_has_new_commits_unless_the_trigger_says_what_else() {
+        let check = |edit: fn(&mut Filter), action: &str, expect: bool| {
+            let mut trigger = Trigger::on(TriggerKind::PullRequest);
+            edit(&mut trigger.filter);
+            let mut event = push("main", &[]);
+            (event.kind, event.action) = (EventKind::PullRequest, Some(action.to_owned()));
+            assert_eq!(matching(&trigger, &event) == Match::Yes, expect, "{:?} and {action}", trigger.filter);
+        };
+        for (action, expect) in [
+            ("opened", true),
+            ("synchronize", true),
+            ("reopened", true),
+            ("labeled", false),
+            ("closed", false),
+            ("ready_for_review", false),
+        ] {
+            check(|_| {}, action, expect);
+        }
+        check(|filter| filter.drafts = Some(false), "ready_for_review", true);
+        check(|filter| filter.types = list(&["closed"]), "closed", true);
+        check(|filter| filter.types = list(&["closed"]), "opened", false);
     }
 
     #[test]

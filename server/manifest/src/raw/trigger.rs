@@ -41,7 +41,7 @@ pub(crate) const KINDS: [Kind; 11] = [
     },
     Kind {
         word: "pull_request",
-        doc: "A pull request or proposal changes.",
+        doc: "A pull request is opened or reopened, or gets commits; with `types`, anything else of it.",
         keys: &["types", "branches", "paths", "paths_ignore", "actors", "roles", "labels", "drafts"],
         needed: &[],
         types: &[
@@ -55,7 +55,11 @@ pub(crate) const KINDS: [Kind; 11] = [
             "ready_for_review",
             "converted_to_draft",
             "review_requested",
+            "review_request_removed",
+            "submitted",
             "assigned",
+            "unassigned",
+            "milestoned",
         ],
     },
     Kind {
@@ -63,14 +67,24 @@ pub(crate) const KINDS: [Kind; 11] = [
         doc: "Someone comments on an issue, a pull request or a line of it; with `command`, only `/<command>`.",
         keys: &["command", "types", "actors", "roles", "labels"],
         needed: &[],
-        types: &["created", "edited"],
+        types: &["created"],
     },
     Kind {
         word: "issues",
         doc: "An issue changes.",
         keys: &["types", "actors", "roles", "labels"],
         needed: &[],
-        types: &["opened", "edited", "closed", "reopened", "labeled", "unlabeled", "assigned"],
+        types: &[
+            "opened",
+            "edited",
+            "closed",
+            "reopened",
+            "labeled",
+            "unlabeled",
+            "assigned",
+            "unassigned",
+            "milestoned",
+        ],
     },
     Kind {
         word: "label",
@@ -84,7 +98,7 @@ pub(crate) const KINDS: [Kind; 11] = [
         doc: "A release is published.",
         keys: &["types", "actors", "roles"],
         needed: &[],
-        types: &["published", "released", "prereleased", "created"],
+        types: &["published"],
     },
     Kind {
         word: "check_suite",
@@ -126,7 +140,8 @@ pub(crate) const KINDS: [Kind; 11] = [
 object! {
     /// The conditions of a trigger. Which keys a trigger has depends on its kind.
     struct Trigger {
-        /// The finer kinds of the event, in the forge's words. Without it: all.
+        /// The finer kinds of the event, in the forge's words. Without it: all; of a pull request, that it is opened,
+        /// reopened or gets commits, and with `drafts: false`, that it is no draft any more.
         #[schemars(example = json!(["opened", "synchronize"]))]
         types: OneOrMany<Line>,
         /// Globs of branches; one that begins with `!` takes out again. For a pull request, the branch it wants to change.
