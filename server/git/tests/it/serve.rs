@@ -339,7 +339,7 @@ fn receive(fixture: &Fixture, body: Pin<Box<dyn tokio::io::AsyncRead + Send>>) -
 pub(crate) async fn until(condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(15), wait).await.expect("it never came to that");
