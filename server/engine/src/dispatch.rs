@@ -6,9 +6,9 @@ pub(crate) mod subject;
 
 use std::time::Duration;
 
-use domain::effect::{Act, Author, Effect, EffectKind, EffectStatus};
+use domain::effect::{Act, Effect, EffectKind};
 use domain::event::{Event, EventKind};
-use domain::id::{EffectId, RunId};
+use domain::id::RunId;
 use domain::repository::{BranchHead, BranchRole};
 use domain::revision::{Pause, Revision, RevisionContent};
 use domain::run::{Cause, Concurrency, EffectMode, Order, Run, Standing};
@@ -556,20 +556,5 @@ fn label_taken(scene: &Scene<'_>) -> Option<Effect> {
     let event = &scene.event;
     let label = event.payload.pointer("/label/name").and_then(Json::as_str)?;
     let kind = EffectKind::RemoveLabels { number: event.thread()?, labels: vec![label.to_owned()] };
-    Some(wish(scene, Act::Receipt, format!("label/{}", event.id), kind))
-}
-
-/// Something that the server wants by itself.
-pub(crate) fn wish(scene: &Scene<'_>, act: Act, key: String, kind: EffectKind) -> Effect {
-    let now = scene.world.clock.now();
-    Effect {
-        id: EffectId::new(scene.world.clock.unique()),
-        repository: scene.repository.id,
-        author: Author::Server { act },
-        key,
-        kind,
-        status: EffectStatus::Pending { at: now },
-        attempts: 0,
-        created_at: now,
-    }
+    Some(scene.wish(Act::Receipt, format!("label/{}", event.id), kind))
 }

@@ -6,9 +6,9 @@ mod outbound;
 mod reports;
 mod words;
 
-use domain::effect::{Author, Effect, EffectKind, EffectStatus};
+use domain::effect::{Act, Author, Effect, EffectKind, EffectStatus};
 use domain::event::Event;
-use domain::id::EffectId;
+use domain::id::{EffectId, RepositoryId};
 use domain::name::NameError;
 use domain::run::EffectMode;
 use manifest::expression::{EvaluationError, RunSoFar};
@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::effects::outbound::Outbound;
 use crate::execution::Execution;
 use crate::report;
+use crate::world::World;
 
 /// The longest key, characters.
 const LONGEST_KEY: usize = 80;
@@ -43,6 +44,27 @@ impl From<EvaluationError> for Unwanted {
 impl From<NameError> for Unwanted {
     fn from(error: NameError) -> Self {
         Self::Refused(error.to_string())
+    }
+}
+
+/// Something that the server wants by itself.
+pub(crate) fn own(
+    world: &World,
+    repository: RepositoryId,
+    act: Act,
+    key: String,
+    kind: EffectKind,
+) -> Effect {
+    let now = world.clock.now();
+    Effect {
+        id: EffectId::new(world.clock.unique()),
+        repository,
+        author: Author::Server { act },
+        key,
+        kind,
+        status: EffectStatus::Pending { at: now },
+        attempts: 0,
+        created_at: now,
     }
 }
 

@@ -6,11 +6,7 @@ mod render;
 
 use std::collections::BTreeMap;
 
-use domain::effect::{
-    Act, Annotation, AnnotationLevel, Author, CheckConclusion, CommentTarget, Effect, EffectKind,
-    EffectStatus,
-};
-use domain::id::EffectId;
+use domain::effect::{Act, Annotation, AnnotationLevel, CheckConclusion, CommentTarget, Effect, EffectKind};
 use domain::money::NanoUsd;
 use domain::name::{Address, At, Commit, DaemonId};
 use domain::repository::Repository;
@@ -20,6 +16,7 @@ use ports::source::View;
 use serde_json::Map;
 
 use crate::dispatch::subject::base;
+use crate::effects;
 use crate::estimate::{self, Estimate, Spread};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::survey::{Survey, Surveyed, Verdict};
@@ -277,19 +274,8 @@ pub async fn effects(world: &World, repository: &Repository, pull: &Subject) -> 
         annotations: plan.diagnostics.iter().take(MOST_ANNOTATIONS).map(annotation).collect(),
     };
     let check_key = format!("{key}/{}", pull.commit);
-    Ok([(key, comment), (check_key, check)]
-        .into_iter()
-        .map(|(key, kind)| Effect {
-            id: EffectId::new(world.clock.unique()),
-            repository: repository.id,
-            author: Author::Server { act: Act::Plan },
-            key,
-            kind,
-            status: EffectStatus::Pending { at: world.clock.now() },
-            attempts: 0,
-            created_at: world.clock.now(),
-        })
-        .collect())
+    let own = |(key, kind)| effects::own(world, repository.id, Act::Plan, key, kind);
+    Ok([(key, comment), (check_key, check)].map(own).to_vec())
 }
 
 fn annotation(diagnostic: &Diagnostic) -> Annotation {

@@ -17,7 +17,6 @@ use domain::time::Timestamp;
 use ports::store::events::MatchRecord;
 
 use crate::dispatch::subject::{Pull, Scene};
-use crate::dispatch::wish;
 use crate::estimate::{Basis, Estimate};
 use crate::report::span;
 
@@ -186,7 +185,7 @@ fn about_approval(scene: &Scene<'_>, pull: &Pull, body: String) -> Effect {
     let number = pull.subject.number;
     let target = CommentTarget::Thread { number };
     let kind = EffectKind::AddComment { target, body, sticky: true };
-    wish(scene, Act::Answer, format!("approval/{number}"), kind)
+    scene.wish(Act::Answer, format!("approval/{number}"), kind)
 }
 
 /// How long ago something was.

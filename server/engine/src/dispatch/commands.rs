@@ -18,7 +18,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::dispatch::answers;
 use crate::dispatch::subject::{Scene, Undecided, is_about_pull};
-use crate::dispatch::{Candidate, Decision, by_triggers, candidates, wish};
+use crate::dispatch::{Candidate, Decision, by_triggers, candidates};
 
 /// The role of those who may ask how things are.
 const READ: &str = "read";
@@ -189,7 +189,7 @@ impl Hearing<'_, '_> {
         if !answer.is_empty() {
             let key = format!("answer/{}", self.comment.key());
             let comment = self.says(answer.join("\n\n"));
-            let answer = wish(self.scene, Act::Answer, key, comment);
+            let answer = self.scene.wish(Act::Answer, key, comment);
             self.decision.effects.push(answer);
         }
         Ok(())
@@ -235,7 +235,7 @@ impl Hearing<'_, '_> {
         }
         let thread = self.comment.reference.thread;
         let comment = self.says(answers::refused().to_owned());
-        let answer = wish(self.scene, Act::Answer, format!("answer/{}", self.comment.key()), comment);
+        let answer = self.scene.wish(Act::Answer, format!("answer/{}", self.comment.key()), comment);
         let receipt = self.receipt(Reaction::Confused);
         self.decision.once.push((receipt, format!("stranger/{thread}/receipt")));
         self.decision.once.push((answer, format!("stranger/{thread}/answer")));
@@ -243,7 +243,7 @@ impl Hearing<'_, '_> {
 
     fn receipt(&self, reaction: Reaction) -> domain::effect::Effect {
         let kind = EffectKind::React { comment: self.comment.reference.clone(), reaction };
-        wish(self.scene, Act::Receipt, format!("receipt/{}", self.comment.key()), kind)
+        self.scene.wish(Act::Receipt, format!("receipt/{}", self.comment.key()), kind)
     }
 
     fn says(&self, body: String) -> EffectKind {

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use domain::effect::{Act, Effect, EffectKind};
 use domain::event::{Event, EventKind};
 use domain::name::{Branch, Commit};
 use domain::repository::{BranchHead, BranchRole, Repository};
@@ -20,6 +21,7 @@ use ports::source::{SourceError, View};
 use ports::store::StoreError;
 use serde_json::{Value as Json, json};
 
+use crate::effects;
 use crate::refusal::Refusal;
 use crate::watch::remote;
 use crate::world::World;
@@ -85,6 +87,11 @@ impl<'w> Scene<'w> {
             About::Pull(pull) => Some(pull),
             About::Nothing | About::Lost(_) => None,
         }
+    }
+
+    /// Something that the server wants here.
+    pub(crate) fn wish(&self, act: Act, key: String, kind: EffectKind) -> Effect {
+        effects::own(self.world, self.repository.id, act, key, kind)
     }
 
     /// What an account may do here, asked of the forge once for each event.

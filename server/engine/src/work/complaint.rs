@@ -2,9 +2,8 @@
 //! failure is told in one comment for each daemon and thread, which says so when the next run goes well; that
 //! one went well is a sign on the comment.
 
-use domain::effect::{Act, Author, CommentTarget, Effect, EffectKind, EffectStatus, Reaction};
+use domain::effect::{Act, CommentTarget, Effect, EffectKind, EffectStatus, Reaction};
 use domain::event::Event;
-use domain::id::EffectId;
 use domain::run::{EffectMode, Run, RunOutcome, RunStatus};
 use ports::store::runs::RunFilter;
 use ports::store::{Page, StoreError};
@@ -12,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::dispatch::answers::tame;
 use crate::dispatch::commands::comment_of;
+use crate::effects;
 use crate::world::World;
 
 /// How many runs of a thread are looked through for the one before.
@@ -130,17 +130,7 @@ impl Says<'_> {
     }
 
     fn wish(&self, act: Act, key: String, kind: EffectKind) -> Effect {
-        let now = self.world.clock.now();
-        Effect {
-            id: EffectId::new(self.world.clock.unique()),
-            repository: self.run.repository,
-            author: Author::Server { act },
-            key,
-            kind,
-            status: EffectStatus::Pending { at: now },
-            attempts: 0,
-            created_at: now,
-        }
+        effects::own(self.world, self.run.repository, act, key, kind)
     }
 }
 
