@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 const SHORTEST: usize = 6;
 
 /// Knows some secrets, finds them, and puts `${secrets.NAME}` in their place.
+#[derive(Default)]
 pub struct Scrub {
     /// A form of a secret, and whose it is; the longest first.
     forms: Vec<(String, String)>,

@@ -12,7 +12,7 @@ use domain::run::ConcurrencyBehavior;
 use domain::trigger::Trigger;
 use serde_json::Value as Json;
 
-use crate::expression::{Expression, JsonTemplate, Template};
+use crate::expression::{Expression, JsonTemplate, Reference, Template};
 
 /// A valid daemon.
 #[derive(Debug, Clone)]
@@ -416,6 +416,19 @@ pub struct HttpStage {
     pub body: HttpBody,
     /// What the answer must look like, when it is JSON.
     pub schema: Option<Json>,
+}
+
+impl HttpStage {
+    /// The names that its texts read.
+    pub fn references(&self) -> Vec<Reference<'_>> {
+        let body = match &self.body {
+            HttpBody::None => Vec::new(),
+            HttpBody::Json(template) => template.references(),
+            HttpBody::Text(template) => template.references(),
+        };
+        let headers = self.headers.iter().flat_map(|(_, template)| template.references());
+        self.url.references().into_iter().chain(headers).chain(body).collect()
+    }
 }
 
 /// What an `http` stage sends.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::run::Failure;
+use domain::scrub::Scrub;
 use domain::value::{Taint, Value};
+use manifest::expression::Reference;
 use manifest::model::{HttpBody, HttpStage, InputKind};
 use ports::Retry;
 use ports::web::{WebRequest, WebResponse};
@@ -24,7 +26,7 @@ const SHORTEST_SECRET: usize = 6;
 
 /// Calls, and hands on the answer: JSON where it is JSON, else text.
 pub(super) async fn run(stage: &HttpStage, at: &At<'_>) -> Made {
-    let secrets = match secrets(at).await {
+    let secrets = match secrets(at, &stage.references()).await {
         Ok(secrets) => secrets,
         Err(trouble) => return trouble.into(),
     };
@@ -32,25 +34,33 @@ pub(super) async fn run(stage: &HttpStage, at: &At<'_>) -> Made {
         Ok(request) => request,
         Err(trouble) => return trouble.into(),
     };
-    at.note(format!("{} {}", request.method, redacted(&request.url, &secrets)));
+    let scrub = scrub(&secrets);
+    at.note(format!("{} {}", request.method, scrub.text(&request.url)));
     let answer = tokio::select! {
         answer = at.run.world.web.send(request) => answer,
         () = at.cancel.cancelled() => return Made::failed(Failure::new("cancelled", "was cancelled")),
     };
     match answer {
-        Ok(response) => respond(stage, at, &response, &secrets),
+        Ok(response) => respond(stage, at, &response, &scrub),
         Err(error) => {
-            let failure = Failure::new(error.code, redacted(&error.message, &secrets));
+            let failure = Failure::new(error.code, scrub.text(&error.message));
             Trouble { failure, timed_out: error.code == "timed_out", retry: error.retry }.into()
         }
     }
 }
 
-/// The secrets that the daemon declares, as far as they exist.
-pub(super) async fn secrets(at: &At<'_>) -> Result<BTreeMap<String, SecretString>, Trouble> {
+/// The secrets that the daemon declares, as far as they exist, for something that reads these names. For a
+/// stranger's pull request there are none, and what reads one does not go on.
+pub(super) async fn secrets(
+    at: &At<'_>,
+    names: &[Reference<'_>],
+) -> Result<BTreeMap<String, SecretString>, Trouble> {
     let mut known = BTreeMap::new();
-    if at.run.run.is_for_stranger() && declares_secrets(at) {
-        return Err(stranger::without("the daemon's secrets", "secrets_withheld").into());
+    if at.run.run.is_for_stranger() {
+        return match names.iter().any(|name| is_secret(at, name)) {
+            true => Err(stranger::without("the daemon's secrets", "secrets_withheld").into()),
+            false => Ok(known),
+        };
     }
     for name in &at.run.manifest.permissions.secrets {
         let secret = at.run.world.secrets.secret(at.run.run.repository, name).await;
@@ -71,10 +81,16 @@ pub(super) async fn secrets(at: &At<'_>) -> Result<BTreeMap<String, SecretString
     Ok(known)
 }
 
-fn declares_secrets(at: &At<'_>) -> bool {
-    let manifest = at.run.manifest;
-    let inputs = manifest.inputs.iter().any(|input| input.kind == InputKind::Secret);
-    inputs || !manifest.permissions.secrets.is_empty()
+fn is_secret(at: &At<'_>, name: &Reference<'_>) -> bool {
+    let input = if name.root == "inputs" { name.path.first() } else { Some(&name.root) };
+    let mut secret = at.run.manifest.inputs.iter().filter(|input| input.kind == InputKind::Secret);
+    name.root == "secrets" || secret.any(|secret| input == Some(&secret.name.as_str()))
+}
+
+/// Takes out of what comes back the secrets that a server sends along.
+pub(super) fn scrub(secrets: &BTreeMap<String, SecretString>) -> Scrub {
+    let secrets = secrets.iter().map(|(name, secret)| (name.as_str(), secret.expose_secret()));
+    Scrub::new(secrets.filter(|(_, secret)| secret.len() >= SHORTEST_SECRET))
 }
 
 fn request(
@@ -108,13 +124,8 @@ fn request(
     })
 }
 
-fn respond(
-    stage: &HttpStage,
-    at: &At<'_>,
-    response: &WebResponse,
-    secrets: &BTreeMap<String, SecretString>,
-) -> Made {
-    let text = redacted(&String::from_utf8_lossy(&response.body), secrets);
+fn respond(stage: &HttpStage, at: &At<'_>, response: &WebResponse, scrub: &Scrub) -> Made {
+    let text = scrub.text(&String::from_utf8_lossy(&response.body));
     at.note(format!("{} ({} bytes)", response.status, response.body.len()));
     if response.status >= 400 {
         let shown: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
@@ -130,7 +141,7 @@ fn respond(
         response.headers.iter().any(|(name, value)| name == "content-type" && value.contains("json"));
     let json = match serde_json::from_str(&text) {
         // Again, because JSON can write a letter in more than one way.
-        Ok(json) if is_json || stage.schema.is_some() => redacted_json(json, secrets),
+        Ok(json) if is_json || stage.schema.is_some() => scrub.json(json),
         Err(error) if stage.schema.is_some() => {
             return Made::failed(Failure::new("output_invalid", format!("the answer is not JSON: {error}")));
         }
@@ -141,24 +152,4 @@ fn respond(
         return Made::failed(Failure::new("output_invalid", message));
     }
     Made::value(Value { json, taint: Taint::External })
-}
-
-fn redacted_json(json: Json, secrets: &BTreeMap<String, SecretString>) -> Json {
-    match json {
-        Json::String(text) => Json::from(redacted(&text, secrets)),
-        Json::Array(items) => items.into_iter().map(|item| redacted_json(item, secrets)).collect(),
-        Json::Object(map) => map
-            .into_iter()
-            .map(|(key, value)| (redacted(&key, secrets), redacted_json(value, secrets)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
-        other => other,
-    }
-}
-
-/// A text in which no secret stands, should a server have sent one back.
-pub(super) fn redacted(text: &str, secrets: &BTreeMap<String, SecretString>) -> String {
-    let long =
-        secrets.values().map(ExposeSecret::expose_secret).filter(|secret| secret.len() >= SHORTEST_SECRET);
-    long.fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::run::Failure;
+use domain::scrub::Scrub;
 use domain::stage::StageUsage;
 use domain::trigger::globs_select;
 use futures::future::{BoxFuture, join_all};
@@ -21,7 +22,6 @@ use ports::Retry;
 use ports::mcp::{Line, McpError, McpServer};
 use ports::models::{Tool as Offered, ToolCall, ToolResult};
 use ports::web::WebRequest;
-use secrecy::SecretString;
 use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
@@ -68,8 +68,8 @@ pub(super) enum All {
 pub(super) struct Servers {
     met: Vec<Met>,
     offer: Offer,
-    /// What must not be shown to a model.
-    secrets: BTreeMap<String, SecretString>,
+    /// Takes out what must not be shown to a model.
+    scrub: Scrub,
 }
 
 #[derive(Debug)]
@@ -137,7 +137,8 @@ async fn prepare<'a, 's>(
                 (line, Some(end))
             }
             McpReach::Address { url, headers } => {
-                let secrets = http::secrets(at).await?;
+                let names: Vec<_> = headers.iter().flat_map(|(_, template)| template.references()).collect();
+                let secrets = http::secrets(at, &names).await?;
                 let context = at.context.with_secrets(secrets);
                 let mut texts = Vec::new();
                 for (name, template) in headers {
@@ -169,8 +170,8 @@ impl Servers {
     async fn meet(strangers: Vec<Stranger<'_>>, at: &At<'_>) -> Result<Self, (Trouble, Self)> {
         let mut servers = Self::default();
         if strangers.iter().any(|stranger| matches!(stranger.declared.reach, McpReach::Address { .. })) {
-            match http::secrets(at).await {
-                Ok(secrets) => servers.secrets = secrets,
+            match http::secrets(at, &[]).await {
+                Ok(secrets) => servers.scrub = http::scrub(&secrets),
                 Err(trouble) => return Err((trouble, servers)),
             }
         }
@@ -208,7 +209,7 @@ impl Servers {
         // What a recording lacks is no fault of the server.
         let code = if error.code.starts_with("mcp_") { "mcp_unavailable" } else { error.code };
         let (timed_out, retry) = (false, error.retry);
-        let why = http::redacted(&reason(error, end).await, &self.secrets);
+        let why = self.scrub.text(&reason(error, end).await);
         let message = format!("the MCP server `{name}` does not work: {why}");
         Trouble { failure: Failure::new(code, message), timed_out, retry }
     }
@@ -248,7 +249,7 @@ impl Servers {
         };
         match result {
             Ok(ToolResult { text, failed }) => {
-                let text = shown(&http::redacted(&text, &self.secrets));
+                let text = shown(&self.scrub.text(&text));
                 Ok(if failed { Err(text) } else { Ok(text) })
             }
             Err(error) if error.code == "not_recorded" => Err(Trouble {
@@ -257,7 +258,7 @@ impl Servers {
                 retry: Retry::Never,
             }),
             Err(error) => {
-                let why = http::redacted(&reason(error, end.as_ref()).await, &self.secrets);
+                let why = self.scrub.text(&reason(error, end.as_ref()).await);
                 Ok(Err(shown(&format!("the MCP server `{name}` gave no result: {why}"))))
             }
         }

@@ -4,6 +4,7 @@ use domain::effect::{EffectKind, EffectStatus};
 use domain::memo::MemoKind;
 use domain::name::Commit;
 use domain::run::{Run, Standing};
+use domain::stage::StageEnd;
 use ports::store::{Memos, Outbox};
 
 use super::house::House;
@@ -127,6 +128,7 @@ async fn what_a_stranger_may_not_have_stays_away() {
   permissions: { secrets: [TOKEN], network: { allowed: [example.com] } }
   on: { pull_request: {} }
   stages:
+    - { name: Fetch, type: http, request: { url: \"https://example.com/\" }, continue_on_error: true }
     - { name: Call, type: http, request: { url: \"https://example.com/${secrets.TOKEN}\" } }
 ";
     let keeper = "
@@ -177,6 +179,9 @@ async fn what_a_stranger_may_not_have_stays_away() {
     assert_eq!(wanted(&talk, of("review")).await, expect);
     let outcome = async |daemon: &str| talk.house.end_of(of(daemon).id).await.outcome();
     let away = "stay away from it";
+    let ended = talk.house.end_of(of("secrets").id).await;
+    let StageEnd::Failed { failure, .. } = &ended.journal[0].end else { panic!("{ended}") };
+    assert_eq!(failure.message, "nobody is there", "what needs no secret is asked");
     assert_eq!(
         outcome("secrets").await,
         format!("failed: Call: the pull request is a stranger's, and the daemon's secrets {away}")
