@@ -21,8 +21,9 @@ use hyper_util::rt::TokioIo;
 use rand::distr::{Alphanumeric, SampleString};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::cli::github::{GitHubArgs, GitHubCommand, GitHubSetupArgs};
 use crate::exit::{CommandError, Exit};
@@ -40,7 +41,7 @@ pub(crate) async fn run(args: &GitHubArgs, ui: &Ui) -> Result<Exit, CommandError
 
 async fn setup(args: &GitHubSetupArgs, ui: &Ui) -> Result<Exit, CommandError> {
     let files = Files::below(&args.directory, args.forge.as_str());
-    files.refuse_taken()?;
+    files.refuse_unusable()?;
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
         CommandError::unavailable(
             "address_unusable",
@@ -83,36 +84,39 @@ async fn confirmed(
     let state = Alphanumeric.sample_string(&mut rand::rng(), 32);
     let page = Arc::new(Page::new(args, address, &state));
     let (tell, mut told) = mpsc::channel::<SecretString>(1);
-    let answering = async {
-        loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
-            let (page, tell) = (Arc::clone(&page), tell.clone());
-            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                let answer = page.answer(request.uri().path(), request.uri().query().unwrap_or_default());
-                let tell = tell.clone();
-                async move {
-                    let (response, code) = answer;
-                    if let Some(code) = code {
-                        let _ = tell.send(code).await;
-                    }
-                    Ok::<_, Infallible>(response)
-                }
-            });
-            let connection =
-                http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-            // One person, one page after the other; whoever asks nothing holds nobody up for long.
-            let _ = tokio::time::timeout(Duration::from_secs(10), connection).await;
+    let mut visits = JoinSet::new();
+    let patience = tokio::time::sleep(PATIENCE);
+    tokio::pin!(patience);
+    let code = loop {
+        tokio::select! {
+            Some(code) = told.recv() => break code,
+            // Browsers open connections ahead, and ask nothing by them for a while.
+            Ok((stream, _)) = listener.accept() => {
+                visits.spawn(visit(stream, Arc::clone(&page), tell.clone()));
+            }
+            Some(_) = visits.join_next() => {}
+            () = &mut patience => {
+                return Err(CommandError::failed("not_confirmed", "nobody confirmed the app; run the command again"));
+            }
         }
     };
-    tokio::select! {
-        code = told.recv() => code.ok_or_else(gave_up),
-        () = answering => Err(gave_up()),
-        () = tokio::time::sleep(PATIENCE) => Err(gave_up()),
-    }
+    // The page that says so is still on its way.
+    let _ = tokio::time::timeout(Duration::from_secs(1), visits.join_next()).await;
+    Ok(code)
 }
 
-fn gave_up() -> CommandError {
-    CommandError::failed("not_confirmed", "nobody confirmed the app; run the command again")
+/// Answers one request of a browser.
+async fn visit(stream: TcpStream, page: Arc<Page>, tell: mpsc::Sender<SecretString>) {
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        let (response, code) = page.answer(request.uri().path(), request.uri().query().unwrap_or_default());
+        if let Some(code) = code {
+            // Of two codes the first is taken.
+            let _ = tell.try_send(code);
+        }
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    let _ = connection.await;
 }
 
 /// What the browser gets.
@@ -214,13 +218,20 @@ impl Files {
     }
 
     /// An app is not made for nothing: its key is given out once.
-    fn refuse_taken(&self) -> Result<(), CommandError> {
-        let taken = [&self.key, &self.webhook].into_iter().find(|path| path.exists());
-        taken.map_or(Ok(()), |path| {
+    fn refuse_unusable(&self) -> Result<(), CommandError> {
+        if let Some(path) = [&self.key, &self.webhook].into_iter().find(|path| path.exists()) {
             let message =
                 format!("{} is there already; move it away, or name another `--directory`", path.display());
-            Err(CommandError::failed("file_exists", message))
-        })
+            return Err(CommandError::failed("file_exists", message));
+        }
+        let directory = self.key.parent().unwrap_or(Path::new("."));
+        match tempfile::tempfile_in(directory) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let message = format!("nothing can be written in {}", directory.display());
+                Err(CommandError::failed("file_not_written", message).because(error))
+            }
+        }
     }
 
     fn write(&self, made: &Registered) -> Result<(), CommandError> {
