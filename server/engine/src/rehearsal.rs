@@ -13,10 +13,11 @@ use ports::store::runs::{NewRun, Priority};
 use serde_json::{Map, Value as Json};
 
 use crate::context::Context;
+use crate::dispatch::consider;
 use crate::refusal::Refusal;
 use crate::state::{self, Change};
 use crate::world::World;
-use crate::{address, dispatch, group, inputs, session};
+use crate::{address, group, inputs, session};
 
 /// A run to be tried.
 #[derive(Debug, Clone)]
@@ -69,7 +70,7 @@ pub async fn start(world: &World, rehearsal: Rehearsal) -> Result<Rehearsed, Ref
     });
     let trigger = match &event {
         None => None,
-        Some(event) => match dispatch::first_match(&target.manifest.triggers, event) {
+        Some(event) => match consider::first_match(&target.manifest.triggers, event) {
             Ok(trigger) => Some(trigger),
             Err(reason) => return Ok(Rehearsed::NotStarted(reason)),
         },

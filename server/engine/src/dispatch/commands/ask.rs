@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{Heard, Hearing};
 use crate::dispatch::answers;
-use crate::dispatch::reason_or_later;
+use crate::dispatch::ordered::reason_or_later;
 use crate::dispatch::subject::Undecided;
 use crate::estimate;
 

@@ -10,8 +10,10 @@ use serde_json::{Map, Value as Json};
 
 use super::{Heard, Hearing};
 use crate::dispatch::answers;
+use crate::dispatch::consider::{Consent, Considered, WAITS_FOR_APPROVAL, consider};
+use crate::dispatch::ordered::Ordered;
 use crate::dispatch::subject::{About, Scene, Undecided};
-use crate::dispatch::{Candidate, Consent, Considered, Ordered, WAITS_FOR_APPROVAL, candidates, consider};
+use crate::dispatch::{Candidate, candidates};
 use crate::group;
 
 /// How many events of a pull request are looked through for what waits for approval.

@@ -10,8 +10,9 @@ use ports::store::events::{MatchRecord, Rest};
 use ports::store::runs::{Cancellation, RunFilter};
 
 use super::{Heard, Hearing};
+use crate::dispatch::consider;
+use crate::dispatch::ordered::reason_or_later;
 use crate::dispatch::subject::Undecided;
-use crate::dispatch::{self, reason_or_later};
 use crate::replay;
 
 /// How many runs of a thread are looked at.
@@ -108,7 +109,7 @@ impl Hearing<'_, '_> {
         };
         let branch = self.home.branch.clone();
         let resting = |rest: &Rest| matches!(rest, Rest::Pause(pause) if pause.daemon == *daemon);
-        let rests = dispatch::pause(self.scene.world, &candidate.revision).await?.is_some()
+        let rests = consider::pause(self.scene.world, &candidate.revision).await?.is_some()
             || self.decision.rests.iter().any(resting);
         if !rests {
             return Ok(Heard::Refused(format!("`{daemon}` does not rest on `{branch}`.")));
