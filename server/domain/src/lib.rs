@@ -37,5 +37,6 @@ pub mod neutral;
 pub mod proposal;
 pub mod scrub;
 pub mod signature;
+pub mod split;
 
 pub mod access;

@@ -31,5 +31,4 @@ mod client;
 mod failure;
 mod key;
 mod pace;
-mod split;
 mod tokens;

@@ -8,13 +8,13 @@
 use domain::effect::{Author, CommentKind, CommentTarget, Effect, EffectKind, Receipt};
 use domain::marker::Marker;
 use domain::repository::Repository;
+use domain::split::shorten;
 use domain::time::Timestamp;
 use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::github::GitHub;
 use crate::shape::{moment, number, text};
-use crate::split::shorten;
 use crate::tokens::Permissions;
 use crate::visit::Visit;
 

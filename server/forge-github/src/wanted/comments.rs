@@ -2,11 +2,11 @@
 
 use domain::effect::{CommentTarget, Effect, Receipt};
 use domain::marker::signed;
+use domain::split::split;
 use serde_json::json;
 
 use super::{LONGEST, Ours, REST, Wanted, is_same_text, said};
 use crate::failure::Failure;
-use crate::split::split;
 
 /// So many comments one text may become; what is longer is on the page of the run.
 const MOST_PARTS: usize = 4;

@@ -9,15 +9,15 @@ struct Part<'a> {
     after: String,
 }
 
-/// The text in parts of at most `most` units of UTF-16, which is at least what GitHub counts. `most` is a
+/// The text in parts of at most `most` units of UTF-16, which is at least what forges count. `most` is a
 /// thousand or more.
-pub(crate) fn split(text: &str, most: usize) -> Vec<String> {
+pub fn split(text: &str, most: usize) -> Vec<String> {
     let parts = parts(text, most);
     parts.into_iter().map(|part| format!("{}{}{}", part.before, part.text, part.after)).collect()
 }
 
 /// The text as it fits into `most`, with a word in place of what does not.
-pub(crate) fn shorten(text: &str, most: usize, word: &str) -> String {
+pub fn shorten(text: &str, most: usize, word: &str) -> String {
     if units(text) <= most {
         return text.to_owned();
     }
@@ -28,8 +28,8 @@ pub(crate) fn shorten(text: &str, most: usize, word: &str) -> String {
     first
 }
 
-/// How long a text is to GitHub, or less.
-pub(crate) fn units(text: &str) -> usize {
+/// How long a text is to a forge, or less.
+pub fn units(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
