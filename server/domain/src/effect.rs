@@ -342,6 +342,17 @@ pub enum Reaction {
     Confused,
 }
 
+impl Reaction {
+    /// The word for it on forges.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Eyes => "eyes",
+            Self::Rocket => "rocket",
+            Self::Confused => "confused",
+        }
+    }
+}
+
 /// Whether an issue is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

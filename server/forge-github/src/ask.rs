@@ -1,11 +1,10 @@
 //! What only GitHub knows at this moment: what people may do, and where a pull request stands.
 
 use domain::name::{Branch, Commit};
+use forge_remote::{Failure, escaped};
 use ports::forge::PullRequest;
 use serde_json::Value;
 
-use crate::client::escaped;
-use crate::failure::Failure;
 use crate::shape::{flag, is_from_fork, pull_payload, text};
 use crate::tokens::odd;
 use crate::visit::Visit;

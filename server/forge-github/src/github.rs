@@ -6,17 +6,16 @@ use async_trait::async_trait;
 use domain::effect::{Effect, EffectKind, Receipt};
 use domain::repository::Repository;
 use domain::time::Timestamp;
+use forge_remote::{Answer, Failure, Pace, Verb, escaped, is_token};
 use ports::clock::Clock;
 use ports::forge::{Fact, Forge, ForgeError, PullRequest};
 use ports::source::Source;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::client::{Answer, Client, Verb, escaped, is_token};
+use crate::client::Client;
 use crate::config::{Access, BuildError, Config, Surroundings};
-use crate::failure::Failure;
 use crate::key::AppKey;
-use crate::pace::Pace;
 use crate::shape::{number, text};
 use crate::tokens::{Token, Tokens, odd};
 use crate::wanted;
@@ -154,7 +153,7 @@ impl GitHub {
             return Ok(answer);
         }
         let now = self.clock.now();
-        let failure = Failure::of(&answer, now);
+        let failure = Failure::of("GitHub", &answer, now);
         if let Failure::Later(_, Some(until)) = &failure {
             self.pace().pause(token.account, *until, now);
         }
@@ -232,7 +231,7 @@ fn own(account: &Value, app: Option<u64>) -> Option<Own> {
 }
 
 fn in_time(from: Timestamp) -> Failure {
-    Failure::Later("GitHub is asked no faster than it allows".to_owned(), Some(from))
+    Failure::in_time("GitHub", from)
 }
 
 fn check_address(url: &str, config: &Config) -> Result<(), BuildError> {

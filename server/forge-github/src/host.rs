@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use domain::time::Timestamp;
+use forge_remote::{Failure, Verb};
 use ports::forge::{ForgeError, Found};
 use serde_json::{Value, json};
 
-use crate::client::Verb;
-use crate::failure::Failure;
 use crate::github::GitHub;
 use crate::shape::{self, moment, number, text};
 use crate::tokens::odd;

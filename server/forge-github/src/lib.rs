@@ -1,8 +1,9 @@
 //! `ports::forge` for GitHub, github.com and Enterprise: asks, performs effects, reads webhooks.
 //!
-//! Whatever is done is done once, however often it is tried and wherever a try breaks off: [`wanted`] says
-//! how. Whoever is asked too fast is not asked at all: see [`pace`]. No token is kept for writing, none is
-//! shown. Start with [`GitHub::build`].
+//! Whatever is done is done once: `forge_remote` says how, over what [`site`] can do here. No token is kept for
+//! writing, none is shown. Start with [`GitHub::build`].
+
+use forge_remote::shape;
 
 mod config;
 pub use config::{Access, BuildError, Config, Surroundings};
@@ -13,6 +14,8 @@ pub use github::{GitHub, Own};
 mod registration;
 pub use registration::{EVENTS, PERMISSIONS, Registered, app_manifest, register};
 
+mod checks;
+mod site;
 mod visit;
 mod wanted;
 
@@ -20,7 +23,6 @@ mod ask;
 mod host;
 mod recent;
 
-pub mod shape;
 mod understand;
 mod verify;
 mod webhooks;
@@ -28,7 +30,5 @@ pub use understand::Reader;
 pub use verify::verify;
 
 mod client;
-mod failure;
 mod key;
-mod pace;
 mod tokens;

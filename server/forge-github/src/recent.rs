@@ -9,15 +9,15 @@ use std::collections::BTreeMap;
 
 use domain::effect::CommentKind;
 use domain::time::Timestamp;
+use forge_remote::Failure;
+use forge_remote::wanted::is_since;
 use ports::forge::Fact;
 use serde_json::Value;
 
-use crate::failure::Failure;
 use crate::shape::{
     Thread, Told, comment_fact, issue_fact, label_fact, moment, pull_fact, release_fact, text,
 };
 use crate::visit::Visit;
-use crate::wanted::is_since;
 
 /// So many pages of things that changed lately are read; who was away for longer has missed more.
 const MOST_PAGES: usize = 10;

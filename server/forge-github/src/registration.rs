@@ -1,11 +1,12 @@
 //! Making the app: a person confirms at GitHub what this server describes, and GitHub answers with the
 //! app's key ("Registering a GitHub App from a manifest").
 
+use forge_remote::{Verb, escaped};
 use ports::forge::ForgeError;
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
-use crate::client::{Client, Verb, escaped};
+use crate::client::Client;
 use crate::config::Config;
 use crate::shape::{number, text};
 use crate::tokens::odd;

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use domain::repository::Place;
 use domain::time::Timestamp;
+use forge_remote::{Failure, Verb, is_token};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
-use crate::client::{Verb, is_token};
-use crate::failure::Failure;
 use crate::github::GitHub;
 use crate::shape::{moment, number, text};
 
@@ -120,5 +119,5 @@ impl GitHub {
 
 /// GitHub says yes, and something else than what it documents.
 pub(crate) fn odd(what: &str) -> Failure {
-    Failure::later(format!("GitHub answered without {what}"))
+    Failure::odd("GitHub", what)
 }

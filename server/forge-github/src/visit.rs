@@ -1,10 +1,9 @@
 //! A look into one repository: under its number, wherever it is called now, and with a token for it.
 
 use domain::repository::{Place, Repository};
+use forge_remote::{Failure, Verb};
 use serde_json::Value;
 
-use crate::client::Verb;
-use crate::failure::Failure;
 use crate::github::{GitHub, Own};
 use crate::shape;
 use crate::tokens::{Permissions, Token, odd};

@@ -25,7 +25,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("objects", &["domain", "ports"]),
     ("vault", &["domain", "ports"]),
     ("forge-hosted", &["domain", "ports", "git"]),
-    ("forge-github", &["domain", "ports"]),
+    ("forge-remote", &["domain", "ports"]),
+    ("forge-github", &["domain", "ports", "forge-remote"]),
     ("web", &["domain", "ports", "manifest", "engine", "gateway"]),
     ("testkit", &["domain", "ports"]),
 ];

@@ -1,12 +1,13 @@
 //! Putting a status on a commit.
 
 use domain::effect::{EffectKind, Receipt};
+use domain::name::Commit;
 use serde_json::{Value, json};
 
 use super::{Wanted, said};
 use crate::failure::Failure;
 
-/// What GitHub takes.
+/// What GitHub takes, and no other forge takes less.
 const LONGEST_DESCRIPTION: usize = 140;
 const LONGEST_CONTEXT: usize = 255;
 
@@ -22,9 +23,9 @@ impl Wanted<'_> {
         if let Some(url) = url {
             wanted["target_url"] = json!(url);
         }
-        if !self.status_stands(commit.as_str(), &wanted).await? {
-            self.visit.post(&format!("/statuses/{commit}"), &wanted).await?;
-            if !self.status_stands(commit.as_str(), &wanted).await? {
+        if !self.status_stands(commit, &wanted).await? {
+            self.site.status_set(commit, &wanted).await?;
+            if !self.status_stands(commit, &wanted).await? {
                 return Err(Failure::later("the status is not there"));
             }
         }
@@ -32,9 +33,9 @@ impl Wanted<'_> {
         Ok(Receipt { url: url.clone(), summary })
     }
 
-    /// GitHub lists the newest first, and shows only that of each name.
-    async fn status_stands(&self, commit: &str, wanted: &Value) -> Result<bool, Failure> {
-        let list = self.visit.list(&format!("/commits/{commit}/statuses?per_page=100")).await?;
+    /// Forges show only the newest of each name.
+    async fn status_stands(&self, commit: &Commit, wanted: &Value) -> Result<bool, Failure> {
+        let list = self.site.statuses(commit).await?;
         let newest = list.iter().find(|status| said(status, "/context") == said(wanted, "/context"));
         Ok(newest.is_some_and(|newest| {
             ["/state", "/description", "/target_url"].iter().all(|at| said(newest, at) == said(wanted, at))

@@ -1,8 +1,22 @@
-//! From GitHub's objects to facts: one shape, whether a webhook brought them or an answer to a question.
+//! From what forges say to facts: one shape, whether a webhook brought it or an answer to a question.
 //!
-//! Objects are read field by field. What is missing, or of another type than GitHub says, is left out;
-//! a fact needs no more than what its key is made of. So an Enterprise server of another year, or a body
-//! that somebody made up, costs a field and never a panic.
+//! The shape is GitHub's, of which this server's own events have the names too; adapters of forges that say it
+//! otherwise bring it into this shape first:
+//!
+//! | thing | fields that are read |
+//! | --- | --- |
+//! | repository | `id`, `full_name`, `default_branch` |
+//! | account | `id`, `login`, `type`: `Bot` for a program |
+//! | thread | `id`, `number`, `title`, `body`, `state`: `open` or `closed`, `html_url`, `user`, `labels[].name`, `created_at`, `updated_at`, `closed_at`; of an issue `pull_request`, absent or null |
+//! | pull request | a thread's, `draft`, `merged` or `merged_at`, `head` and `base`, each with `ref`, `sha`, `repo.id`, `repo.full_name` |
+//! | comment | `id`, `body`, `html_url`, `user`, `path`, `line`, `created_at`, `updated_at` |
+//! | status | `context`, `state`, `description`, `target_url` |
+//! | release | `id`, `tag_name`, `target_commitish`, `name`, `body`, `draft`, `prerelease`, `html_url`, `author`, `created_at`, `published_at` |
+//! | suite of checks | `id`, `conclusion`, `head_branch`, `head_sha`, `updated_at`, `app.slug` |
+//!
+//! Objects are read field by field. What is missing, or of another type than it should be, is left out;
+//! a fact needs no more than what its key is made of. So a server of another year, or a body that somebody
+//! made up, costs a field and never a panic.
 //!
 //! Keys say what cannot happen twice, in words that a webhook and a later question have in common:
 //!
@@ -32,11 +46,11 @@ use serde_json::{Map, Value, json};
 /// What all facts have in common: beside the thing itself, who did what to it, where.
 #[derive(Debug, Clone, Copy)]
 pub struct Told<'a> {
-    /// The finer kind, in GitHub's words: `created`.
+    /// The finer kind: `created`.
     pub action: &'a str,
-    /// GitHub's account of who did it.
+    /// The account of who did it.
     pub sender: &'a Value,
-    /// GitHub's repository.
+    /// The repository.
     pub repository: &'a Value,
     /// The number of the server's own account, where it is known: what it does is a program's doing.
     pub own: Option<u64>,
@@ -81,7 +95,7 @@ pub fn pull_fact(told: &Told<'_>, pull: &Value) -> Option<Fact> {
     Some(told.fact(key, EventKind::PullRequest, payload, at))
 }
 
-/// Something happened to an issue. A pull request is none, although GitHub lists them together.
+/// Something happened to an issue. A pull request is none, although forges list them together.
 pub fn issue_fact(told: &Told<'_>, issue: &Value) -> Option<Fact> {
     let issue_number = number(issue, "/number")?;
     let at = happened(told, issue);
@@ -95,7 +109,7 @@ pub fn issue_fact(told: &Told<'_>, issue: &Value) -> Option<Fact> {
     Some(told.fact(key, EventKind::Issues, payload, at))
 }
 
-/// Somebody put a label on an issue or a pull request, which `thread` says. `at` is when, as GitHub's list of
+/// Somebody put a label on an issue or a pull request, which `thread` says. `at` is when, as the forge's list of
 /// events has it; a webhook does not say, but the thing was changed by it.
 pub fn label_fact(told: &Told<'_>, label: &Value, thread: Thread<'_>, at: Option<Timestamp>) -> Option<Fact> {
     let name = text(label, "/name")?;
@@ -115,9 +129,9 @@ pub fn label_fact(told: &Told<'_>, label: &Value, thread: Thread<'_>, at: Option
 /// What a label was put on.
 #[derive(Debug, Clone, Copy)]
 pub enum Thread<'a> {
-    /// GitHub's issue, which a pull request is too in some lists.
+    /// An issue, which a pull request is too in some lists.
     Issue(&'a Value),
-    /// GitHub's pull request.
+    /// A pull request.
     Pull(&'a Value),
 }
 
@@ -236,7 +250,7 @@ pub fn moment(value: &Value, pointer: &str) -> Option<Timestamp> {
 }
 
 impl Told<'_> {
-    /// Who did it. Programs and the server itself are told apart by what GitHub says of the account, not by
+    /// Who did it. Programs and the server itself are told apart by what the forge says of the account, not by
     /// its name.
     fn actor(&self) -> Actor {
         let own = self.own.is_some() && number(self.sender, "/id") == self.own;
@@ -339,7 +353,7 @@ fn copy(shown: &mut Map<String, Value>, thing: &Value, keys: &[&str], fits: fn(&
     }
 }
 
-/// `owner/name`, of what GitHub allows in either; it goes into addresses.
+/// `owner/name`, of what forges allow in either; it goes into addresses.
 fn is_path(path: &str) -> bool {
     let fits = |part: &str| {
         (1..=100).contains(&part.len())

@@ -1,5 +1,6 @@
-//! How fast GitHub may be asked. It counts in three ways, and answers whoever is faster with a refusal that
-//! grows with each try; so nobody asks faster, and who would is told when to come back.
+//! How fast a forge may be asked. GitHub counts in three ways, and answers whoever is faster with a refusal that
+//! grows with each try; so nobody asks faster, and who would is told when to come back. No other forge is asked
+//! faster than the strictest of them.
 //!
 //! The numbers are GitHub's own ("Rate limits for the REST API", "Best practices"): 80 content writes a minute
 //! and 500 an hour; 900 points a minute, a read costs one and a write five; writes one after the other, a
@@ -19,13 +20,13 @@ const READ: u32 = 1;
 const WRITE: u32 = 5;
 /// Between two writes in one repository.
 const APART: Duration = Duration::from_secs(1);
-/// No answer of GitHub makes us wait longer: its windows are an hour.
+/// No answer makes us wait longer: GitHub's windows are an hour.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 3600);
 
-/// What was asked of a GitHub lately. Pure: the time is passed in.
+/// What was asked of a forge lately. Pure: the time is passed in.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
-    /// By installation: GitHub counts for each.
+pub struct Pace {
+    /// By installation: GitHub counts for each. Elsewhere there is one.
     accounts: BTreeMap<u64, Account>,
 }
 
@@ -41,7 +42,10 @@ struct Account {
 
 impl Pace {
     /// A read; otherwise the moment from which it may be tried.
-    pub(crate) fn read(&mut self, account: u64, now: Timestamp) -> Result<(), Timestamp> {
+    ///
+    /// # Errors
+    /// That moment.
+    pub fn read(&mut self, account: u64, now: Timestamp) -> Result<(), Timestamp> {
         let account = self.account(account, now);
         account.may(now, &[account.points.free_at(READ, now)])?;
         account.points.spend(READ, now);
@@ -49,7 +53,10 @@ impl Pace {
     }
 
     /// A write in a repository; otherwise the moment from which it may be tried.
-    pub(crate) fn write(&mut self, account: u64, repository: u64, now: Timestamp) -> Result<(), Timestamp> {
+    ///
+    /// # Errors
+    /// That moment.
+    pub fn write(&mut self, account: u64, repository: u64, now: Timestamp) -> Result<(), Timestamp> {
         let account = self.account(account, now);
         let apart = account.written.get(&repository).map_or(now, |last| last.after(APART));
         let windows = [
@@ -66,8 +73,8 @@ impl Pace {
         Ok(())
     }
 
-    /// GitHub said no, and until when.
-    pub(crate) fn pause(&mut self, account: u64, until: Timestamp, now: Timestamp) {
+    /// The forge said no, and until when.
+    pub fn pause(&mut self, account: u64, until: Timestamp, now: Timestamp) {
         let account = self.account(account, now);
         let until = until.min(now.after(LONGEST_PAUSE));
         account.paused_until = account.paused_until.max(Some(until));

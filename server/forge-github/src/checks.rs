@@ -3,18 +3,29 @@
 use domain::effect::{Annotation, AnnotationLevel, CheckConclusion, EffectKind, Receipt};
 use domain::marker::Marker;
 use domain::name::Commit;
+use forge_remote::wanted::said;
+use forge_remote::{Failure, Wanted, escaped};
 use serde_json::{Value, json};
 
-use super::{Wanted, said};
-use crate::client::escaped;
-use crate::failure::Failure;
 use crate::shape::{number, text};
+use crate::visit::Visit;
 
 /// GitHub takes so many remarks at once.
 const AT_ONCE: usize = 50;
 /// Nobody reads more of them; what is left out is said.
 const MOST_REMARKS: usize = 1_000;
 const LONGEST_REMARK: usize = 10_000;
+
+/// Reports.
+pub(crate) async fn report(visit: &Visit<'_>, wanted: &Wanted<'_>) -> Result<Receipt, Failure> {
+    Reporter { visit, wanted }.check().await
+}
+
+/// Who reports.
+struct Reporter<'a> {
+    visit: &'a Visit<'a>,
+    wanted: &'a Wanted<'a>,
+}
 
 /// A report as it is to be.
 struct Report<'a> {
@@ -25,26 +36,28 @@ struct Report<'a> {
     remarks: &'a [Annotation],
 }
 
-impl Wanted<'_> {
+impl Reporter<'_> {
     /// Reports. GitHub shows the newest report of a name, so that a new one takes the place of an older.
-    pub(super) async fn check(&self) -> Result<Receipt, Failure> {
-        let EffectKind::CreateCheck { commit, name, conclusion, summary, annotations } = &self.effect.kind
+    async fn check(&self) -> Result<Receipt, Failure> {
+        let EffectKind::CreateCheck { commit, name, conclusion, summary, annotations } =
+            &self.wanted.effect.kind
         else {
             return Err(Failure::Refused("it is not a check".to_owned()));
         };
         let remarks = &annotations[..annotations.len().min(MOST_REMARKS)];
         let left_out = annotations.len() - remarks.len();
         let more = if left_out > 0 { format!("\n\n… and {left_out} more remarks.") } else { String::new() };
-        let summary = self.signed(&format!("{summary}{more}"));
+        let summary = self.wanted.signed(&format!("{summary}{more}"));
         let report = Report { commit, name, conclusion: *conclusion, summary, remarks };
         let there = self.our_checks(&report).await?;
         let is_later = |check: &&Value| {
-            Marker::find(said(check, "/output/summary")).is_some_and(|marker| marker.outdates(self.effect))
+            Marker::find(said(check, "/output/summary"))
+                .is_some_and(|marker| marker.outdates(self.wanted.effect))
         };
         if let Some(later) = there.iter().find(is_later) {
             return Ok(receipt(later, &report, "a later run has reported already on"));
         }
-        let id = self.effect.id.to_string();
+        let id = self.wanted.effect.id.to_string();
         let mut check = match there.into_iter().find(|check| said(check, "/external_id") == id) {
             Some(check) => check,
             None => self.visit.post("/check-runs", &self.first_part(&report, &id)).await?,

@@ -5,9 +5,9 @@ use domain::marker::Marker;
 use serde_json::{Map, Value, json};
 
 use super::{Ours, Wanted, is_same_text, said};
-use crate::client::escaped;
 use crate::failure::Failure;
 use crate::shape::{number, text};
+use crate::site::Which;
 
 const LONGEST_TITLE: usize = 250;
 
@@ -55,13 +55,8 @@ impl Wanted<'_> {
     /// The issues of this effect's key, oldest first: open ones where one is edited in place, else those
     /// that this effect itself may have made.
     async fn issues_of_key(&self, sticky: bool) -> Result<Vec<Ours>, Failure> {
-        let Some(own) = self.visit.own() else { return Ok(Vec::new()) };
-        let which =
-            if sticky { "state=open".to_owned() } else { format!("state=all&since={}", self.since()) };
-        let path = format!("/issues?{which}&creator={}&per_page=100", escaped(&own.login));
-        let list = self.visit.list(&path).await?;
-        let is_issue = |thing: &Value| thing.get("pull_request").is_none_or(Value::is_null);
-        let ours = self.ours(list.into_iter().filter(is_issue).collect());
+        let which = if sticky { Which::Open } else { Which::Since(self.since()) };
+        let ours = self.ours(self.site.issues(which).await?);
         let of_key = |ours: &Ours| self.is_same(&ours.marker, &self.effect.key, sticky);
         Ok(ours.into_iter().filter(of_key).collect())
     }
@@ -74,7 +69,7 @@ impl Wanted<'_> {
         if !report.assignees.is_empty() {
             wanted["assignees"] = json!(report.assignees);
         }
-        self.visit.post("/issues", &wanted).await.map(drop)
+        self.site.issue_open(&wanted).await
     }
 
     async fn update_issue(&self, oldest: &Ours, report: &Report<'_>) -> Result<(), Failure> {
@@ -84,14 +79,13 @@ impl Wanted<'_> {
             return Ok(());
         }
         let change = json!({ "title": report.title, "body": report.body });
-        self.visit.patch(&format!("/issues/{}", oldest.number()), &change).await.map(drop)
+        self.site.thread_change(oldest.number(), &change).await
     }
 
     /// Issues cannot be removed: of two that were made at once the later one is closed.
     async fn close_doubles(&self, there: &[Ours]) -> Result<(), Failure> {
         for double in there.iter().skip(1).filter(|double| said(&double.thing, "/state") == "open") {
-            let change = json!({ "state": "closed", "state_reason": "not_planned" });
-            self.visit.patch(&format!("/issues/{}", double.number()), &change).await?;
+            self.site.issue_drop(double.number()).await?;
         }
         Ok(())
     }
@@ -101,13 +95,12 @@ impl Wanted<'_> {
         let EffectKind::UpdateIssue { number: thread, title, body, state } = &self.effect.kind else {
             return Err(Failure::Refused("it is not a change of an issue".to_owned()));
         };
-        let path = format!("/issues/{thread}");
-        let there = self.visit.get(&path).await?;
+        let there = self.site.thread(*thread).await?;
         let receipt = |verb: &str| Receipt {
             url: text(&there, "/html_url").map(str::to_owned),
             summary: format!("{verb} #{thread}"),
         };
-        let is_ours = number(&there, "/user/id").is_some_and(|id| Some(id) == self.own_id());
+        let is_ours = number(&there, "/user/id").is_some_and(|id| Some(id) == self.site.own());
         let marker = Marker::find(said(&there, "/body")).filter(|_| is_ours);
         if marker.is_some_and(|marker| marker.key == self.effect.key && marker.outdates(self.effect)) {
             return Ok(receipt("a later run has changed already"));
@@ -127,8 +120,8 @@ impl Wanted<'_> {
             return Ok(receipt("changed"));
         }
         let change = Value::Object(change);
-        self.visit.patch(&path, &change).await?;
-        let there = self.visit.get(&path).await?;
+        self.site.thread_change(*thread, &change).await?;
+        let there = self.site.thread(*thread).await?;
         let stands = |(field, value): (&String, &Value)| {
             let wanted = value.as_str().unwrap_or_default();
             is_same_text(said(&there, &format!("/{field}")), wanted)
@@ -138,10 +131,6 @@ impl Wanted<'_> {
         } else {
             Err(Failure::later(format!("#{thread} is not as it was changed")))
         }
-    }
-
-    fn own_id(&self) -> Option<u64> {
-        self.visit.own().map(|own| own.id)
     }
 }
 

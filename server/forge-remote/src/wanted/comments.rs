@@ -1,22 +1,13 @@
 //! Saying something under an issue, a pull request or a commit.
 
+use super::{LONGEST, Ours, REST, Wanted, is_same_text, said};
+use crate::failure::Failure;
 use domain::effect::{CommentTarget, Effect, Receipt};
 use domain::marker::signed;
 use domain::split::split;
-use serde_json::json;
-
-use super::{LONGEST, Ours, REST, Wanted, is_same_text, said};
-use crate::failure::Failure;
 
 /// So many comments one text may become; what is longer is on the page of the run.
 const MOST_PARTS: usize = 4;
-
-/// Where comments are at GitHub.
-struct Shelf {
-    list: String,
-    /// What an id is appended to.
-    item: &'static str,
-}
 
 /// One comment as it is to be.
 struct Part {
@@ -26,14 +17,16 @@ struct Part {
 
 impl Wanted<'_> {
     /// Says something, or says it in place of what was said under the same key.
-    pub(super) async fn comment(
+    ///
+    /// # Errors
+    /// Says whether trying again may help.
+    pub async fn comment(
         &self,
         target: &CommentTarget,
         body: &str,
         sticky: bool,
     ) -> Result<Receipt, Failure> {
-        let shelf = shelf(target);
-        let there = self.our_comments(&shelf, sticky).await?;
+        let there = self.our_comments(target, sticky).await?;
         let first = there.iter().find(|ours| self.is_same(&ours.marker, &self.effect.key, sticky));
         if let Some(later) = first.filter(|ours| ours.marker.outdates(self.effect)) {
             let summary = format!("a later run has commented already on {target}");
@@ -41,19 +34,18 @@ impl Wanted<'_> {
         }
         let parts = self.comment_parts(body);
         for part in &parts {
-            self.bring_comment(&shelf, &there, part, sticky).await?;
+            self.bring_comment(target, &there, part, sticky).await?;
         }
-        let there = self.our_comments(&shelf, sticky).await?;
-        self.remove_doubles(&shelf, &there, &parts, sticky).await?;
+        let there = self.our_comments(target, sticky).await?;
+        self.remove_doubles(target, &there, &parts, sticky).await?;
         let first = self.verify_comments(&there, &parts, sticky)?;
         Ok(Receipt { url: first.url(), summary: format!("commented on {target}") })
     }
 
     /// What is not edited in place was made after it was wanted: no need to read a long conversation.
-    async fn our_comments(&self, shelf: &Shelf, sticky: bool) -> Result<Vec<Ours>, Failure> {
-        let since = if sticky { String::new() } else { format!("&since={}", self.since()) };
-        let path = format!("{}?per_page=100{since}", shelf.list);
-        Ok(self.ours(self.visit.list(&path).await?))
+    async fn our_comments(&self, target: &CommentTarget, sticky: bool) -> Result<Vec<Ours>, Failure> {
+        let since = if sticky { None } else { Some(self.since()) };
+        Ok(self.ours(self.site.comments(target, since).await?))
     }
 
     fn comment_parts(&self, body: &str) -> Vec<Part> {
@@ -65,24 +57,23 @@ impl Wanted<'_> {
         let part = |(number, text): (usize, String)| {
             let key = part_key(&self.effect.key, number);
             let effect = Effect { key: key.clone(), ..self.effect.clone() };
-            Part { key, body: signed(&text, &effect, &self.visit.repository.path) }
+            Part { key, body: signed(&text, &effect, &self.site.repository().path) }
         };
         texts.into_iter().enumerate().map(part).collect()
     }
 
     async fn bring_comment(
         &self,
-        shelf: &Shelf,
+        target: &CommentTarget,
         there: &[Ours],
         part: &Part,
         sticky: bool,
     ) -> Result<(), Failure> {
         let oldest = there.iter().find(|ours| self.is_same(&ours.marker, &part.key, sticky));
-        let body = json!({ "body": part.body });
         match oldest {
-            None => self.visit.post(&shelf.list, &body).await.map(drop),
+            None => self.site.comment_add(target, &part.body).await,
             Some(oldest) if sticky && !is_same_text(said(&oldest.thing, "/body"), &part.body) => {
-                self.visit.patch(&format!("{}{}", shelf.item, oldest.id()), &body).await.map(drop)
+                self.site.comment_edit(target, &oldest.thing, &part.body).await
             }
             Some(_) => Ok(()),
         }
@@ -92,7 +83,7 @@ impl Wanted<'_> {
     /// before, what is too much goes.
     async fn remove_doubles(
         &self,
-        shelf: &Shelf,
+        target: &CommentTarget,
         there: &[Ours],
         parts: &[Part],
         sticky: bool,
@@ -104,7 +95,7 @@ impl Wanted<'_> {
             doubles.extend(same.skip(usize::from(number < parts.len())));
         }
         for double in doubles {
-            self.visit.delete(&format!("{}{}", shelf.item, double.id())).await?;
+            self.site.comment_remove(target, &double.thing).await?;
         }
         Ok(())
     }
@@ -124,17 +115,6 @@ impl Wanted<'_> {
             first = first.or(Some(stands));
         }
         first.ok_or_else(|| Failure::Refused("there is nothing to say".to_owned()))
-    }
-}
-
-fn shelf(target: &CommentTarget) -> Shelf {
-    match target {
-        CommentTarget::Thread { number } => {
-            Shelf { list: format!("/issues/{number}/comments"), item: "/issues/comments/" }
-        }
-        CommentTarget::Commit { commit } => {
-            Shelf { list: format!("/commits/{commit}/comments"), item: "/comments/" }
-        }
     }
 }
 

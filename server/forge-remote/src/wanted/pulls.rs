@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::labels::Asked;
 use super::{Ours, Wanted, is_same_text, said};
-use crate::client::escaped;
 use crate::failure::Failure;
 use crate::shape::{is_from_fork, number, text};
 
@@ -58,7 +57,7 @@ impl Wanted<'_> {
         else {
             return Err(Failure::Refused("it is not a pull request".to_owned()));
         };
-        if branch == base || *branch == self.visit.repository.default_branch {
+        if branch == base || *branch == self.site.repository().default_branch {
             return Err(Failure::Refused(format!(
                 "a change is offered on a branch of its own, not on {branch}"
             )));
@@ -70,8 +69,7 @@ impl Wanted<'_> {
 
     /// The pull requests of this effect's key, open and closed ones, newest first.
     async fn pulls_of_key(&self, branch: &Branch) -> Result<Vec<Ours>, Failure> {
-        let head = escaped(&format!("{}:{branch}", self.owner()));
-        let list = self.visit.list(&format!("/pulls?state=all&head={head}&per_page=100")).await?;
+        let list = self.site.pulls_from(branch).await?;
         let of_key = |ours: &Ours| {
             ours.marker.key == self.effect.key
                 && said(&ours.thing, "/head/ref") == branch.as_str()
@@ -107,7 +105,7 @@ impl Wanted<'_> {
     /// Makes the branch, or moves it from where an effect of this key left it. A branch that is anywhere
     /// else is somebody's work.
     async fn bring_branch(&self, offer: &Offer<'_>, earlier: &[Ours]) -> Result<(), Failure> {
-        let tip = self.tip(offer.branch).await?;
+        let tip = self.site.branch_at(offer.branch).await?;
         let left_here =
             |tip: &Commit| earlier.iter().any(|ours| ours.marker.head.as_deref() == Some(tip.as_str()));
         match &tip {
@@ -126,17 +124,14 @@ impl Wanted<'_> {
 
     async fn open_pull(&self, offer: &Offer<'_>) -> Result<u64, Failure> {
         let made = self
-            .visit
-            .post(
-                "/pulls",
-                &json!({
-                    "title": offer.title, "body": offer.body, "draft": offer.draft,
-                    "head": offer.branch.as_str(), "base": offer.base.as_str(),
-                }),
-            )
+            .site
+            .pull_open(&json!({
+                "title": offer.title, "body": offer.body, "draft": offer.draft,
+                "head": offer.branch.as_str(), "base": offer.base.as_str(),
+            }))
             .await?;
         number(&made, "/number")
-            .ok_or_else(|| Failure::later("GitHub did not say which pull request it made"))
+            .ok_or_else(|| Failure::odd(self.site.service(), "the number of the pull request that it made"))
     }
 
     async fn update_pull(&self, open: &Ours, offer: &Offer<'_>) -> Result<u64, Failure> {
@@ -145,14 +140,14 @@ impl Wanted<'_> {
             && said(&open.thing, "/title") == offer.title;
         if !same {
             let change = json!({ "title": offer.title, "body": offer.body });
-            self.visit.patch(&format!("/pulls/{number}"), &change).await?;
+            self.site.pull_change(number, &change).await?;
         }
         Ok(number)
     }
 
     /// Looks whether the pull request, and the commit in it, are there.
     async fn verify_pull(&self, number: u64, offer: &Offer<'_>) -> Result<Ours, Failure> {
-        let pull = self.visit.get(&format!("/pulls/{number}")).await?;
+        let pull = self.site.pull(number).await?;
         let at = text(&pull, "/head/sha").map(str::to_owned);
         let there = self.ours(vec![pull]).pop().filter(|ours| self.is_done(ours, offer));
         there.filter(|_| at.as_deref() == Some(offer.commit.as_str())).ok_or_else(|| {

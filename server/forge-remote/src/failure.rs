@@ -1,4 +1,4 @@
-//! What GitHub, the network and git say when they say no, in the words of the port.
+//! What forges, the network and git say when they say no, in the words of the port.
 
 use std::time::Duration;
 
@@ -8,30 +8,30 @@ use ports::forge::ForgeError;
 use ports::source::SourceError;
 use serde_json::Value;
 
-use crate::client::Answer;
+use crate::answer::Answer;
 use crate::shape::text;
 
-/// When GitHub says "later" and not when (its advice for secondary limits).
+/// When a forge says "later" and not when (GitHub's advice for secondary limits).
 const A_MINUTE: Duration = Duration::from_secs(60);
 const LONGEST_MESSAGE: usize = 500;
 
-/// GitHub did not do what was asked.
+/// A forge did not do what was asked.
 #[derive(Debug, Clone)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// There is no such thing, or none that we may see.
     Missing(String),
     /// It may not be done.
     Refused(String),
     /// It cannot be done so: a field is wrong, or it is there already.
     Unfit(String),
-    /// It may go better another time; where GitHub says so, not before a moment.
+    /// It may go better another time; where the forge says so, not before a moment.
     Later(String, Option<Timestamp>),
 }
 
 impl Failure {
-    /// What an answer that is no success means.
-    pub(crate) fn of(answer: &Answer, now: Timestamp) -> Self {
-        let said = said(answer);
+    /// What an answer of a forge that is no success means.
+    pub fn of(service: &str, answer: &Answer, now: Timestamp) -> Self {
+        let said = said(service, answer);
         match answer.status {
             429 => Self::Later(said, Some(limited_until(answer, now).unwrap_or(now.after(A_MINUTE)))),
             403 => match limited_until(answer, now) {
@@ -41,14 +41,37 @@ impl Failure {
             404 | 410 | 451 => Self::Missing(said),
             409 | 422 => Self::Unfit(said),
             408 | 500.. => Self::Later(said, None),
-            // A redirect that was not followed leads away from GitHub, or in a circle.
+            // A redirect that was not followed leads away from the forge, or in a circle.
             300..400 => Self::Later(said, None),
             _ => Self::Refused(said),
         }
     }
 
-    pub(crate) fn later(message: impl Into<String>) -> Self {
+    /// It may go better another time.
+    pub fn later(message: impl Into<String>) -> Self {
         Self::Later(message.into(), None)
+    }
+
+    /// The forge says yes, and something else than what it documents.
+    pub fn odd(service: &str, what: &str) -> Self {
+        Self::later(format!("{service} answered without {what}"))
+    }
+
+    /// It will be asked, no faster than it allows.
+    pub fn in_time(service: &str, from: Timestamp) -> Self {
+        Self::Later(format!("{service} is asked no faster than it allows"), Some(from))
+    }
+
+    /// It cannot be reached; the whole chain of the error is said.
+    pub fn unreachable(service: &str, error: &dyn std::error::Error) -> Self {
+        let mut words = vec![format!("{service} cannot be reached")];
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            words.push(error.to_string());
+            cause = error.source();
+        }
+        words.dedup();
+        Self::later(words.join(": "))
     }
 }
 
@@ -63,12 +86,14 @@ impl From<Failure> for ForgeError {
     }
 }
 
-/// Git's own words.
-pub(crate) fn git_failed(error: &SourceError) -> Failure {
-    match error {
-        SourceError::Unreachable(_) | SourceError::Broken(_) => Failure::later(error.to_string()),
-        SourceError::NotFound(_) | SourceError::Refused(_) | SourceError::Unauthorized(_) => {
-            Failure::Refused(error.to_string())
+impl From<SourceError> for Failure {
+    /// Git's own words.
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Unreachable(_) | SourceError::Broken(_) => Self::later(error.to_string()),
+            SourceError::NotFound(_) | SourceError::Refused(_) | SourceError::Unauthorized(_) => {
+                Self::Refused(error.to_string())
+            }
         }
     }
 }
@@ -76,7 +101,7 @@ pub(crate) fn git_failed(error: &SourceError) -> Failure {
 /// Until when a limit holds, when the answer is one. A plain "forbidden" is none.
 fn limited_until(answer: &Answer, now: Timestamp) -> Option<Timestamp> {
     if let Some(wait) = answer.header("retry-after") {
-        // The other form of it is a date, which GitHub does not use.
+        // The other form of it is a date, which no forge uses.
         let seconds = wait.parse::<u64>().map_or(A_MINUTE, Duration::from_secs);
         return Some(now.after(seconds.max(Duration::from_secs(1))));
     }
@@ -90,13 +115,13 @@ fn limited_until(answer: &Answer, now: Timestamp) -> Option<Timestamp> {
     is_limit.then(|| now.after(A_MINUTE))
 }
 
-/// GitHub's words, on one line: `GitHub says 422: Validation Failed (head: invalid)`.
-fn said(answer: &Answer) -> String {
+/// The forge's words, on one line: `GitHub says 422: Validation Failed (head: invalid)`.
+fn said(service: &str, answer: &Answer) -> String {
     let message = text(&answer.body, "/message").unwrap_or("nothing more");
     let errors = answer.body.get("errors").and_then(Value::as_array).into_iter().flatten();
     let errors: Vec<String> = errors.take(10).map(one_error).filter(|error| !error.is_empty()).collect();
     let details = if errors.is_empty() { String::new() } else { format!(" ({})", errors.join("; ")) };
-    let whole = format!("GitHub says {}: {message}{details}", answer.status);
+    let whole = format!("{service} says {}: {message}{details}", answer.status);
     whole.replace(char::is_control, " ").chars().take(LONGEST_MESSAGE).collect()
 }
 
@@ -120,7 +145,7 @@ mod tests {
 
     fn check(status: u16, headers: &[(&str, &str)], body: Value, expect: &str) {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let error = ForgeError::from(Failure::of(&Answer { status, headers, body }, NOW));
+        let error = ForgeError::from(Failure::of("GitHub", &Answer { status, headers, body }, NOW));
         let after = error.not_before.map(|at| format!(" after {} s", at.since(NOW).as_secs()));
         let got = format!("{:?}{}: {}", error.retry, after.unwrap_or_default(), error.message);
         assert_eq!(got, expect);

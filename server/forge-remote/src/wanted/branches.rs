@@ -1,22 +1,14 @@
-//! Branches: moved by git, with a token that is good for this repository and some minutes.
+//! Branches: moved by git, with what opens this repository for the moment.
 
 use domain::effect::{EffectKind, Receipt};
 use domain::name::{Branch, Commit};
-use ports::source::{Moved, PushSpec, Remote};
+use ports::source::{Moved, PushSpec};
 
 use super::{Wanted, said};
-use crate::client::escaped_path;
-use crate::failure::{Failure, git_failed};
+use crate::failure::Failure;
 use crate::shape::{self, is_from_fork};
 
 impl Wanted<'_> {
-    /// Where a branch is.
-    pub(super) async fn tip(&self, branch: &Branch) -> Result<Option<Commit>, Failure> {
-        let found = self.visit.find(&format!("/git/ref/heads/{}", escaped_path(branch.as_str()))).await?;
-        let sha = found.as_ref().and_then(|found| shape::text(found, "/object/sha"));
-        Ok(sha.and_then(|sha| Commit::parse(sha).ok()))
-    }
-
     /// Moves a branch from where it was seen to a commit of the mirror.
     pub(super) async fn move_branch(
         &self,
@@ -24,17 +16,10 @@ impl Wanted<'_> {
         from: Option<&Commit>,
         to: &Commit,
     ) -> Result<(), Failure> {
-        let visit = &self.visit;
-        let config = &visit.github.config;
-        visit.github.may_write(&visit.token, visit.place.id)?;
-        let remote = Remote {
-            url: format!("{}/{}.git", config.web_url.trim_end_matches('/'), visit.path),
-            credential: Some(visit.token.secret.clone()),
-            policy: config.allow,
-            timeout: config.push_timeout,
-        };
-        let push = PushSpec { repository: visit.repository.id, remote: &remote, branch, from, to };
-        match visit.github.source.push(push).await.map_err(|error| git_failed(&error))? {
+        self.site.may_write()?;
+        let (remote, repository) = (self.site.remote(), self.site.repository().id);
+        let push = PushSpec { repository, remote: &remote, branch, from, to };
+        match self.site.source().push(push).await? {
             Moved::Moved => Ok(()),
             Moved::Stale { actual } if actual.as_ref() == Some(to) => Ok(()),
             Moved::Stale { .. } => {
@@ -48,7 +33,7 @@ impl Wanted<'_> {
         let EffectKind::PushToPullRequestBranch { number, branch, from, commit } = &self.effect.kind else {
             return Err(Failure::Refused("it is not a push".to_owned()));
         };
-        let pull = self.visit.get(&format!("/pulls/{number}")).await?;
+        let pull = self.site.pull(*number).await?;
         let refuse = |why: String| Err(Failure::Refused(format!("#{number}: {why}")));
         if is_from_fork(&pull) {
             return refuse("its branch is in another repository, where this server may not push".to_owned());
@@ -56,14 +41,14 @@ impl Wanted<'_> {
         if said(&pull, "/head/ref") != branch.as_str() {
             return refuse(format!("its branch is {}, not {branch}", said(&pull, "/head/ref")));
         }
-        if *branch == self.visit.repository.default_branch {
+        if *branch == self.site.repository().default_branch {
             return refuse(format!("{branch} is the default branch, and is changed by pull requests only"));
         }
         let receipt = Receipt {
             url: shape::text(&pull, "/html_url").map(str::to_owned),
             summary: format!("pushed {} to #{number}", &commit.as_str()[..12]),
         };
-        let tip = self.tip(branch).await?;
+        let tip = self.site.branch_at(branch).await?;
         if tip.as_ref() == Some(commit) {
             return Ok(receipt);
         }
@@ -77,7 +62,7 @@ impl Wanted<'_> {
             ));
         }
         self.move_branch(branch, Some(from), commit).await?;
-        match self.tip(branch).await? {
+        match self.site.branch_at(branch).await? {
             Some(tip) if tip == *commit => Ok(receipt),
             _ => Err(Failure::later(format!("the branch {branch} is not where it was pushed"))),
         }
