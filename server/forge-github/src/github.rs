@@ -235,20 +235,9 @@ fn in_time(from: Timestamp) -> Failure {
 }
 
 fn check_address(url: &str, config: &Config) -> Result<(), BuildError> {
-    let wrong = |rule| Err(BuildError::Address { url: url.to_owned(), rule });
     if url.starts_with("file:") && config.allow.file && url == config.web_url {
         return Ok(());
     }
-    let Ok(parsed) = reqwest::Url::parse(url) else { return wrong("is no address") };
-    if parsed.host_str().is_none() || !parsed.username().is_empty() || parsed.password().is_some() {
-        return wrong("must be a host's, without a user's name or password");
-    }
-    if parsed.query().is_some() || parsed.fragment().is_some() {
-        return wrong("must have neither a query nor a fragment");
-    }
-    match parsed.scheme() {
-        "https" => Ok(()),
-        "http" if config.allow.plain_http => Ok(()),
-        _ => wrong("must begin with https://"),
-    }
+    forge_remote::check_address(url, config.allow)
+        .map_err(|rule| BuildError::Address { url: url.to_owned(), rule })
 }

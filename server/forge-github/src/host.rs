@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::time::Timestamp;
-use forge_remote::{Failure, Verb};
+use forge_remote::{Failure, Verb, path_at};
 use ports::forge::{ForgeError, Found};
 use serde_json::{Value, json};
 
@@ -116,13 +116,7 @@ impl GitHub {
 
     /// `owner/name` of an address on this GitHub.
     fn path_of(&self, url: &str) -> Option<String> {
-        let web = self.config.web_url.trim_end_matches('/');
-        let host = web.split_once("://").map_or(web, |(_, host)| host);
-        let rest = [format!("{web}/"), format!("git@{host}:"), format!("ssh://git@{host}/")]
-            .iter()
-            .find_map(|start| url.strip_prefix(start.as_str()))?;
-        let path = rest.trim_end_matches('/');
-        let path = path.strip_suffix(".git").unwrap_or(path);
+        let path = path_at(&self.config.web_url, url)?;
         let made_up = json!({ "id": 0, "full_name": path });
         Some(shape::place(&self.config.name, &made_up)?.path)
     }

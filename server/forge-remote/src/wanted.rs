@@ -23,6 +23,9 @@ mod pulls;
 mod releases;
 mod statuses;
 
+pub(crate) use comments::Said;
+pub(crate) use statuses::status;
+
 /// What GitHub takes at most of a text is 65,536 characters, and no other forge takes less; this leaves room for
 /// the line below it.
 const LONGEST: usize = 60_000;

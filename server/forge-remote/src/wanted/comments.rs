@@ -9,6 +9,14 @@ use domain::split::split;
 /// So many comments one text may become; what is longer is on the page of the run.
 const MOST_PARTS: usize = 4;
 
+/// What came of saying something, and where to read it.
+pub(crate) enum Said {
+    /// It is there.
+    There(Option<String>),
+    /// A later run has spoken already, and is left as it is.
+    Outdated(Option<String>),
+}
+
 /// One comment as it is to be.
 struct Part {
     key: String,
@@ -17,20 +25,30 @@ struct Part {
 
 impl Wanted<'_> {
     /// Says something, or says it in place of what was said under the same key.
-    ///
-    /// # Errors
-    /// Says whether trying again may help.
-    pub async fn comment(
+    pub(super) async fn comment(
         &self,
         target: &CommentTarget,
         body: &str,
         sticky: bool,
     ) -> Result<Receipt, Failure> {
+        let (url, verb) = match self.say(target, body, sticky).await? {
+            Said::There(url) => (url, "commented on"),
+            Said::Outdated(url) => (url, "a later run has commented already on"),
+        };
+        Ok(Receipt { url, summary: format!("{verb} {target}") })
+    }
+
+    /// The same, for effects that say something among other things.
+    pub(crate) async fn say(
+        &self,
+        target: &CommentTarget,
+        body: &str,
+        sticky: bool,
+    ) -> Result<Said, Failure> {
         let there = self.our_comments(target, sticky).await?;
         let first = there.iter().find(|ours| self.is_same(&ours.marker, &self.effect.key, sticky));
         if let Some(later) = first.filter(|ours| ours.marker.outdates(self.effect)) {
-            let summary = format!("a later run has commented already on {target}");
-            return Ok(Receipt { url: later.url(), summary });
+            return Ok(Said::Outdated(later.url()));
         }
         let parts = self.comment_parts(body);
         for part in &parts {
@@ -39,7 +57,7 @@ impl Wanted<'_> {
         let there = self.our_comments(target, sticky).await?;
         self.remove_doubles(target, &there, &parts, sticky).await?;
         let first = self.verify_comments(&there, &parts, sticky)?;
-        Ok(Receipt { url: first.url(), summary: format!("commented on {target}") })
+        Ok(Said::There(first.url()))
     }
 
     /// What is not edited in place was made after it was wanted: no need to read a long conversation.

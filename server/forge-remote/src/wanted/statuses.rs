@@ -1,6 +1,6 @@
 //! Putting a status on a commit.
 
-use domain::effect::{EffectKind, Receipt};
+use domain::effect::{EffectKind, Receipt, StatusState};
 use domain::name::Commit;
 use serde_json::{Value, json};
 
@@ -17,20 +17,21 @@ impl Wanted<'_> {
         let EffectKind::SetStatus { commit, context, state, description, url } = &self.effect.kind else {
             return Err(Failure::Refused("it is not a status".to_owned()));
         };
-        let context: String = context.chars().take(LONGEST_CONTEXT).collect();
-        let description: String = description.chars().take(LONGEST_DESCRIPTION).collect();
-        let mut wanted = json!({ "state": state.as_str(), "context": context, "description": description });
-        if let Some(url) = url {
-            wanted["target_url"] = json!(url);
-        }
-        if !self.status_stands(commit, &wanted).await? {
-            self.site.status_set(commit, &wanted).await?;
-            if !self.status_stands(commit, &wanted).await? {
-                return Err(Failure::later("the status is not there"));
-            }
-        }
+        self.put_status(commit, &status(context, *state, description, url.as_deref())).await?;
         let summary = format!("{context} is {} on {}", state.as_str(), &commit.as_str()[..12]);
         Ok(Receipt { url: url.clone(), summary })
+    }
+
+    /// The same, for effects that do so among other things.
+    pub(crate) async fn put_status(&self, commit: &Commit, wanted: &Value) -> Result<(), Failure> {
+        if self.status_stands(commit, wanted).await? {
+            return Ok(());
+        }
+        self.site.status_set(commit, wanted).await?;
+        if self.status_stands(commit, wanted).await? {
+            return Ok(());
+        }
+        Err(Failure::later("the status is not there"))
     }
 
     /// Forges show only the newest of each name.
@@ -41,4 +42,15 @@ impl Wanted<'_> {
             ["/state", "/description", "/target_url"].iter().all(|at| said(newest, at) == said(wanted, at))
         }))
     }
+}
+
+/// A status in the shape of all things.
+pub(crate) fn status(context: &str, state: StatusState, description: &str, url: Option<&str>) -> Value {
+    let context: String = context.chars().take(LONGEST_CONTEXT).collect();
+    let description: String = description.chars().take(LONGEST_DESCRIPTION).collect();
+    let mut status = json!({ "state": state.as_str(), "context": context, "description": description });
+    if let Some(url) = url {
+        status["target_url"] = json!(url);
+    }
+    status
 }
