@@ -11,6 +11,12 @@ pub use clock::FixedClock;
 
 pub mod build;
 
+mod contract;
+pub use contract::Contract;
+
+mod gate;
+pub use gate::{Asked, Behind, Gate, Trouble, decoded};
+
 mod issuer;
 pub use issuer::Issuer;
 
