@@ -11,7 +11,8 @@ use domain::effect::{Effect, Receipt};
 use domain::name::ForgeName;
 use domain::repository::Repository;
 use domain::time::Timestamp;
-use forge_github::{Access, GitHub, Surroundings};
+use forge_forgejo::Forgejo;
+use forge_github::{Access, GitHub};
 use forge_hosted::HostedForge;
 use ports::forge::{Fact, Forge, ForgeError, Host, PullRequest};
 use ports::source::RemotePolicy;
@@ -28,11 +29,11 @@ pub struct ForgeEntry {
     pub name: ForgeName,
     /// What it is.
     pub kind: ForgeKind,
-    /// Where people find its repositories: `https://github.com` when it is not said.
+    /// Where people find its repositories; `https://github.com` when it is not said of a GitHub.
     pub url: Option<String>,
     /// Where its API is, when that does not follow from `url`.
     pub api_url: Option<String>,
-    /// The number or client id of the app that this server is there.
+    /// The number or client id of the app that this server is there, on GitHub.
     pub app_id: Option<String>,
     /// The app's private key, PEM.
     pub private_key: Option<Held>,
@@ -57,6 +58,9 @@ pub struct ForgeEntry {
 pub enum ForgeKind {
     /// github.com or GitHub Enterprise.
     GitHub,
+    /// Codeberg, another Forgejo, or a Gitea.
+    #[serde(alias = "gitea")]
+    Forgejo,
 }
 
 /// Where something secret is held: `{ env = "NAME" }` or `{ file = "PATH" }`. Never in the configuration itself.
@@ -102,14 +106,38 @@ impl ForgeEntry {
         if let Some(url) = &self.api_url {
             config.api_url = url.trim_end_matches('/').to_owned();
         }
-        for (number, secret) in self.webhook_secrets.iter().enumerate() {
-            let secret =
-                secret.read().with_context(|| format!("`webhook_secrets`, number {}", number + 1))?;
-            config.webhook_secrets.push(secret);
-        }
-        config.allow =
-            RemotePolicy { file: false, plain_http: self.allow_http, private_addresses: self.allow_private };
+        config.webhook_secrets = self.secrets()?;
+        config.allow = self.allowed();
         Ok(config)
+    }
+
+    /// What an adapter is to be built with that needs an address and a token. `new` knows where the API is.
+    fn remote(
+        &self,
+        new: fn(ForgeName, &str, SecretString) -> forge_remote::Config,
+    ) -> anyhow::Result<forge_remote::Config> {
+        let url = self.url.as_deref().context("say `url`, where people find its repositories")?;
+        let has_app = self.app_id.is_some() || self.private_key.is_some() || self.account.is_some();
+        anyhow::ensure!(!has_app, "`app_id`, `private_key` and `account` are for GitHub; say `token`");
+        let token = self.token.as_ref().context("say `token`")?.read().context("`token`")?;
+        let mut config = new(self.name.clone(), url, token);
+        if let Some(url) = &self.api_url {
+            config.api_url = url.trim_end_matches('/').to_owned();
+        }
+        config.webhook_secrets = self.secrets()?;
+        config.allow = self.allowed();
+        Ok(config)
+    }
+
+    fn secrets(&self) -> anyhow::Result<Vec<SecretString>> {
+        let read = |(number, secret): (usize, &Held)| {
+            secret.read().with_context(|| format!("`webhook_secrets`, number {}", number + 1))
+        };
+        self.webhook_secrets.iter().enumerate().map(read).collect()
+    }
+
+    const fn allowed(&self) -> RemotePolicy {
+        RemotePolicy { file: false, plain_http: self.allow_http, private_addresses: self.allow_private }
     }
 
     fn access(&self) -> anyhow::Result<Access> {
@@ -135,7 +163,21 @@ impl ForgeEntry {
 #[derive(Debug)]
 pub struct Forges {
     hosted: HostedForge,
-    known: BTreeMap<ForgeName, Arc<GitHub>>,
+    known: BTreeMap<ForgeName, Known>,
+}
+
+/// Both sides of one forge.
+#[derive(Debug)]
+struct Known {
+    forge: Arc<dyn Forge>,
+    host: Arc<dyn Host>,
+}
+
+impl Known {
+    fn of<F: Forge + Host + 'static>(forge: F) -> Self {
+        let forge = Arc::new(forge);
+        Self { forge: Arc::<F>::clone(&forge), host: forge }
+    }
 }
 
 impl Forges {
@@ -146,12 +188,9 @@ impl Forges {
     pub fn build(entries: &[ForgeEntry], hosted: HostedForge) -> anyhow::Result<Self> {
         let mut known = BTreeMap::new();
         for entry in entries {
-            let ForgeKind::GitHub = entry.kind;
-            let surroundings =
-                Surroundings { clock: Arc::clone(&hosted.clock), source: Arc::clone(&hosted.source) };
-            let forge = entry.github().and_then(|config| Ok(GitHub::build(config, surroundings)?));
+            let forge = build(entry, &hosted);
             let forge = forge.with_context(|| format!("in `[[forges]]`, `{}`", entry.name))?;
-            let twice = known.insert(entry.name.clone(), Arc::new(forge)).is_some();
+            let twice = known.insert(entry.name.clone(), forge).is_some();
             anyhow::ensure!(!twice, "in `[[forges]]`, two are called `{}`", entry.name);
         }
         Ok(Self { hosted, known })
@@ -159,19 +198,30 @@ impl Forges {
 
     /// The sides of the forges that send webhooks and know where the server is at home.
     pub fn hosts(&self) -> BTreeMap<ForgeName, Arc<dyn Host>> {
-        let host =
-            |(name, forge): (&ForgeName, &Arc<GitHub>)| (name.clone(), Arc::clone(forge) as Arc<dyn Host>);
-        self.known.iter().map(host).collect()
+        self.known.iter().map(|(name, known)| (name.clone(), Arc::clone(&known.host))).collect()
     }
 
     fn of(&self, repository: &Repository) -> Result<&dyn Forge, ForgeError> {
         let Some(place) = repository.origin.place() else { return Ok(&self.hosted) };
-        let forge = self.known.get(&place.forge).map(|forge| &**forge as &dyn Forge);
+        let forge = self.known.get(&place.forge).map(|known| &*known.forge);
         forge.ok_or_else(|| {
             let message = format!("the forge `{}` is not in the configuration any more", place.forge);
             ForgeError::refused(message)
         })
     }
+}
+
+fn build(entry: &ForgeEntry, hosted: &HostedForge) -> anyhow::Result<Known> {
+    let (clock, source) = (Arc::clone(&hosted.clock), Arc::clone(&hosted.source));
+    Ok(match entry.kind {
+        ForgeKind::GitHub => {
+            Known::of(GitHub::build(entry.github()?, forge_github::Surroundings { clock, source })?)
+        }
+        ForgeKind::Forgejo => {
+            let config = entry.remote(Forgejo::config)?;
+            Known::of(Forgejo::build(config, forge_remote::Surroundings { clock, source })?)
+        }
+    })
 }
 
 #[async_trait]
@@ -237,6 +287,38 @@ mod tests {
         check(
             "name = 'github'\nkind = 'github'\ntoken = { file = '/none' }\n",
             Err("`token`: /none cannot be read"),
+        );
+    }
+
+    #[test]
+    fn a_forge_with_a_token_needs_its_address() {
+        let token = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(token.path(), "made-up\n").unwrap();
+        let check = |kind: &str, rest: &str, expect: Result<(&str, &str), &str>| {
+            let file = token.path().display();
+            let entry = format!("name = 'forge'\nkind = '{kind}'\ntoken = {{ file = '{file}' }}\n{rest}");
+            let entry: ForgeEntry = toml::from_str(&entry).unwrap();
+            let config = entry.remote(Forgejo::config).map_err(|error| format!("{error:#}"));
+            match (&config, expect) {
+                (Ok(config), Ok(expect)) => {
+                    assert_eq!((config.web_url.as_str(), config.api_url.as_str()), expect);
+                    assert_eq!((config.allow.plain_http, config.allow.private_addresses), (false, false));
+                }
+                (Err(error), Err(expect)) => assert!(error.contains(expect), "{error}"),
+                _ => panic!("{config:?}, not {expect:?}"),
+            }
+        };
+        let codeberg = Ok(("https://codeberg.org", "https://codeberg.org/api/v1"));
+        check("forgejo", "url = 'https://codeberg.org/'\n", codeberg);
+        check("gitea", "url = 'https://codeberg.org'\n", codeberg);
+        let elsewhere = "url = 'https://git.acme.example/forge'\napi_url = 'https://api.acme.example/'\n";
+        check("forgejo", elsewhere, Ok(("https://git.acme.example/forge", "https://api.acme.example")));
+        check("forgejo", "", Err("say `url`"));
+        check("forgejo", "url = 'https://codeberg.org'\napp_id = '7'\n", Err("are for GitHub"));
+        check(
+            "forgejo",
+            "url = 'https://codeberg.org'\nwebhook_secrets = [{ file = '/none' }]\n",
+            Err("number 1"),
         );
     }
 

@@ -27,6 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("forge-hosted", &["domain", "ports", "git"]),
     ("forge-remote", &["domain", "ports"]),
     ("forge-github", &["domain", "ports", "forge-remote"]),
+    ("forge-forgejo", &["domain", "ports", "forge-remote"]),
     ("web", &["domain", "ports", "manifest", "engine", "gateway"]),
     ("testkit", &["domain", "ports"]),
 ];
