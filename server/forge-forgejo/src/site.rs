@@ -11,7 +11,7 @@ use ports::source::{Remote, Source};
 use serde_json::{Map, Value, json};
 
 use crate::shape::{number, text};
-use crate::thing::{bare, draft, marked_as, status};
+use crate::thing::{DRAFTS, status};
 use crate::visit::Visit;
 
 /// What a label looks like until somebody chooses.
@@ -89,7 +89,7 @@ impl Site for Visit<'_> {
     }
 
     async fn thread(&self, number: u64) -> Result<Value, Failure> {
-        Ok(bare(self.get(&format!("/issues/{number}")).await?))
+        Ok(DRAFTS.bare(self.get(&format!("/issues/{number}")).await?))
     }
 
     async fn thread_change(&self, number: u64, change: &Value) -> Result<(), Failure> {
@@ -117,17 +117,17 @@ impl Site for Visit<'_> {
         let poster = escaped(&self.own.login);
         let mut list = self.list(&format!("/pulls?state=all&poster={poster}&limit=50")).await?;
         list.retain(|pull| said(pull, "/head/ref") == branch.as_str());
-        Ok(list.into_iter().map(bare).collect())
+        Ok(list.into_iter().map(|pull| DRAFTS.bare(pull)).collect())
     }
 
     async fn pull(&self, number: u64) -> Result<Value, Failure> {
-        Ok(bare(self.get(&format!("/pulls/{number}")).await?))
+        Ok(DRAFTS.bare(self.get(&format!("/pulls/{number}")).await?))
     }
 
     /// A draft is one whose title says so.
     async fn pull_open(&self, pull: &Value) -> Result<Value, Failure> {
         let title = said(pull, "/title");
-        let title = if pull["draft"] == true { draft(title) } else { title.to_owned() };
+        let title = if pull["draft"] == true { DRAFTS.marked(title) } else { title.to_owned() };
         let pull =
             json!({ "title": title, "body": pull["body"], "head": pull["head"], "base": pull["base"] });
         self.post("/pulls", &pull).await
@@ -213,7 +213,7 @@ impl Visit<'_> {
     async fn change(&self, path: &str, change: &Value) -> Result<(), Failure> {
         let mut change = change.clone();
         if let Some(title) = text(&change, "/title") {
-            let title = marked_as(&self.get(path).await?, title);
+            let title = DRAFTS.marked_as(&self.get(path).await?, title);
             change["title"] = json!(title);
         }
         self.patch(path, &change).await.map(drop)

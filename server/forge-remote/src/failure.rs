@@ -117,7 +117,12 @@ fn limited_until(answer: &Answer, now: Timestamp) -> Option<Timestamp> {
 
 /// The forge's words, on one line: `GitHub says 422: Validation Failed (head: invalid)`.
 fn said(service: &str, answer: &Answer) -> String {
-    let message = text(&answer.body, "/message").unwrap_or("nothing more");
+    let message = match (answer.body.get("message"), text(&answer.body, "/error")) {
+        (Some(Value::String(message)), _) => message.clone(),
+        // GitLab says it by field, or as a list.
+        (Some(message), _) if !message.is_null() => message.to_string(),
+        (_, error) => error.unwrap_or("nothing more").to_owned(),
+    };
     let errors = answer.body.get("errors").and_then(Value::as_array).into_iter().flatten();
     let errors: Vec<String> = errors.take(10).map(one_error).filter(|error| !error.is_empty()).collect();
     let details = if errors.is_empty() { String::new() } else { format!(" ({})", errors.join("; ")) };
@@ -198,6 +203,15 @@ mod tests {
         );
         check(502, &[], json!("<html>"), "Later: GitHub says 502: nothing more");
         check(404, &[], json!({ "message": "Not Found" }), "Never: GitHub says 404: Not Found");
+    }
+
+    #[test]
+    fn every_forge_says_it_in_another_place() {
+        let by_field = json!({ "message": { "title": ["can't be blank"] } });
+        check(400, &[], by_field, "Never: GitHub says 400: {\"title\":[\"can't be blank\"]}");
+        let by_error = json!({ "error": "insufficient_scope", "scope": "api" });
+        check(403, &[], by_error, "Never: GitHub says 403: insufficient_scope");
+        check(404, &[], json!({ "message": null }), "Never: GitHub says 404: nothing more");
     }
 
     #[test]

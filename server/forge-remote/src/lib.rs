@@ -26,6 +26,9 @@ pub use answer::{Answer, MOST_REDIRECTS, Verb, escaped, escaped_path, is_token};
 mod address;
 pub use address::{check_address, path_at};
 
+mod drafts;
+pub use drafts::Drafts;
+
 mod failure;
 pub use failure::Failure;
 

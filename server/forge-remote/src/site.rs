@@ -1,7 +1,7 @@
 //! One repository on a forge, as effects need it.
 
 use async_trait::async_trait;
-use domain::effect::{CommentRef, CommentTarget, Reaction, Receipt};
+use domain::effect::{CommentRef, CommentTarget, Reaction, Receipt, StatusState};
 use domain::name::{Branch, Commit, Tag};
 use domain::repository::Repository;
 use domain::time::Timestamp;
@@ -20,6 +20,14 @@ use crate::wanted::Wanted;
 pub trait Site: std::fmt::Debug + Send + Sync {
     /// What people call the forge: `GitHub`.
     fn service(&self) -> &'static str;
+    /// What people call a thread of a number.
+    fn called(&self, number: u64) -> String {
+        format!("#{number}")
+    }
+    /// The state that a status has on the forge once it was put on in this one.
+    fn state_word(&self, state: StatusState) -> &'static str {
+        state.as_str()
+    }
     /// The repository, as this server knows it.
     fn repository(&self) -> &Repository;
     /// The number of the account by which this server does what it does; some have none before they did

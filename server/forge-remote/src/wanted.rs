@@ -64,7 +64,10 @@ pub async fn perform(site: &dyn Site, effect: &Effect) -> Result<Receipt, Failur
         EffectKind::CreateRelease { .. } => wanted.release().await,
         EffectKind::React { comment, reaction } => {
             site.react(comment, *reaction).await?;
-            Ok(Receipt { url: None, summary: format!("reacted to a comment on #{}", comment.thread) })
+            Ok(Receipt {
+                url: None,
+                summary: format!("reacted to a comment on {}", site.called(comment.thread)),
+            })
         }
         EffectKind::Noop { reason } => Ok(Receipt { url: None, summary: reason.clone() }),
         EffectKind::CallWebhook { .. } => {

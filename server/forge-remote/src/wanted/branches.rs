@@ -34,7 +34,8 @@ impl Wanted<'_> {
             return Err(Failure::Refused("it is not a push".to_owned()));
         };
         let pull = self.site.pull(*number).await?;
-        let refuse = |why: String| Err(Failure::Refused(format!("#{number}: {why}")));
+        let called = self.site.called(*number);
+        let refuse = |why: String| Err(Failure::Refused(format!("{called}: {why}")));
         if is_from_fork(&pull) {
             return refuse("its branch is in another repository, where this server may not push".to_owned());
         }
@@ -46,7 +47,7 @@ impl Wanted<'_> {
         }
         let receipt = Receipt {
             url: shape::text(&pull, "/html_url").map(str::to_owned),
-            summary: format!("pushed {} to #{number}", &commit.as_str()[..12]),
+            summary: format!("pushed {} to {called}", &commit.as_str()[..12]),
         };
         let tip = self.site.branch_at(branch).await?;
         if tip.as_ref() == Some(commit) {

@@ -35,6 +35,10 @@ impl Wanted<'_> {
             Said::There(url) => (url, "commented on"),
             Said::Outdated(url) => (url, "a later run has commented already on"),
         };
+        let target = match target {
+            CommentTarget::Thread { number } => self.site.called(*number),
+            CommentTarget::Commit { .. } => target.to_string(),
+        };
         Ok(Receipt { url, summary: format!("{verb} {target}") })
     }
 

@@ -31,7 +31,7 @@ impl Wanted<'_> {
         let there = self.issues_of_key(report.sticky).await?;
         let verb = match there.first() {
             Some(later) if later.marker.outdates(self.effect) => {
-                return Ok(receipt(later, "a later run has brought up to date already"));
+                return Ok(self.issue_receipt(later, "a later run has brought up to date already"));
             }
             Some(oldest) => {
                 if report.sticky {
@@ -49,7 +49,7 @@ impl Wanted<'_> {
         let oldest = there.first().filter(|oldest| is_same_text(said(&oldest.thing, "/body"), &report.body));
         let oldest = oldest.ok_or_else(|| Failure::later("the issue is not there"))?;
         self.put_labels(oldest.number(), report.labels).await?;
-        Ok(receipt(oldest, verb))
+        Ok(self.issue_receipt(oldest, verb))
     }
 
     /// The issues of this effect's key, oldest first: open ones where one is edited in place, else those
@@ -98,7 +98,7 @@ impl Wanted<'_> {
         let there = self.site.thread(*thread).await?;
         let receipt = |verb: &str| Receipt {
             url: text(&there, "/html_url").map(str::to_owned),
-            summary: format!("{verb} #{thread}"),
+            summary: format!("{verb} {}", self.site.called(*thread)),
         };
         let is_ours = number(&there, "/user/id").is_some_and(|id| Some(id) == self.site.own());
         let marker = Marker::find(said(&there, "/body")).filter(|_| is_ours);
@@ -129,11 +129,12 @@ impl Wanted<'_> {
         if change.as_object().into_iter().flatten().all(stands) {
             Ok(receipt("changed"))
         } else {
-            Err(Failure::later(format!("#{thread} is not as it was changed")))
+            Err(Failure::later(format!("{} is not as it was changed", self.site.called(*thread))))
         }
     }
-}
 
-fn receipt(issue: &Ours, verb: &str) -> Receipt {
-    Receipt { url: issue.url(), summary: format!("{verb} issue #{}", issue.number()) }
+    fn issue_receipt(&self, issue: &Ours, verb: &str) -> Receipt {
+        let summary = format!("{verb} issue {}", self.site.called(issue.number()));
+        Receipt { url: issue.url(), summary }
+    }
 }

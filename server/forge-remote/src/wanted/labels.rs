@@ -21,7 +21,7 @@ impl Wanted<'_> {
     pub(super) async fn labels(&self, number: u64, labels: &[String]) -> Result<Receipt, Failure> {
         let thing = self.site.thread(number).await?;
         self.put_labels(number, labels).await?;
-        let summary = format!("labelled #{number}: {}", labels.join(", "));
+        let summary = format!("labelled {}: {}", self.site.called(number), labels.join(", "));
         Ok(Receipt { url: text(&thing, "/html_url").map(str::to_owned), summary })
     }
 
@@ -33,7 +33,7 @@ impl Wanted<'_> {
         }
         self.site.labels_add(number, labels).await?;
         if is_missing(&self.labels_on(number).await?) {
-            return Err(Failure::later(format!("the labels of #{number} are not there")));
+            return Err(Failure::later(format!("the labels of {} are not there", self.site.called(number))));
         }
         Ok(())
     }
@@ -46,9 +46,15 @@ impl Wanted<'_> {
         }
         let left = self.labels_on(number).await?;
         if labels.iter().any(|label| left.contains(&lower(label))) {
-            return Err(Failure::later(format!("the labels of #{number} are still there")));
+            return Err(Failure::later(format!(
+                "the labels of {} are still there",
+                self.site.called(number)
+            )));
         }
-        Ok(Receipt { url: None, summary: format!("took off #{number}: {}", labels.join(", ")) })
+        Ok(Receipt {
+            url: None,
+            summary: format!("took off {}: {}", self.site.called(number), labels.join(", ")),
+        })
     }
 
     /// No forge tells labels apart by case alone.
@@ -61,7 +67,8 @@ impl Wanted<'_> {
     pub(super) async fn reviewers(&self, number: u64, reviewers: &[String]) -> Result<Receipt, Failure> {
         match self.ask_reviewers(number, reviewers).await? {
             Asked::All => {
-                let summary = format!("asked for a review of #{number}: {}", reviewers.join(", "));
+                let summary =
+                    format!("asked for a review of {}: {}", self.site.called(number), reviewers.join(", "));
                 Ok(Receipt { url: None, summary })
             }
             Asked::Not(why) => Err(Failure::Refused(why)),

@@ -32,7 +32,7 @@ impl Wanted<'_> {
         let open = earlier.iter().find(|ours| said(&ours.thing, "/state") == "open");
         let settled = earlier.iter().find(|ours| self.is_done(ours, &offer) && open.is_none());
         if let Some(settled) = settled {
-            return Ok(receipt(settled, "offered", &Asked::All));
+            return Ok(receipt(settled, &self.site.called(settled.number()), "offered", &Asked::All));
         }
         if let Some(open) = open {
             self.refuse_change(open, &offer)?;
@@ -48,7 +48,7 @@ impl Wanted<'_> {
         self.put_labels(number, offer.labels).await?;
         let asked = self.ask_reviewers(number, offer.reviewers).await?;
         let there = self.verify_pull(number, &offer).await?;
-        Ok(receipt(&there, verb, &asked))
+        Ok(receipt(&there, &self.site.called(number), verb, &asked))
     }
 
     fn offer(&self) -> Result<Offer<'_>, Failure> {
@@ -87,16 +87,16 @@ impl Wanted<'_> {
 
     /// Refuses to change a pull request into another one, or back into an older one.
     fn refuse_change(&self, open: &Ours, offer: &Offer<'_>) -> Result<(), Failure> {
-        let (number, base) = (open.number(), said(&open.thing, "/base/ref"));
+        let (called, base) = (self.site.called(open.number()), said(&open.thing, "/base/ref"));
         if base != offer.base.as_str() {
             return Err(Failure::Refused(format!(
-                "#{number} offers {} for {base}; close it before it is offered for {} in its place",
+                "{called} offers {} for {base}; close it before it is offered for {} in its place",
                 offer.branch, offer.base
             )));
         }
         match open.marker.run {
             Some(run) if open.marker.outdates(self.effect) => {
-                Err(Failure::Refused(format!("#{number} was brought up to date by {run}, a later run")))
+                Err(Failure::Refused(format!("{called} was brought up to date by {run}, a later run")))
             }
             _ => Ok(()),
         }
@@ -151,13 +151,16 @@ impl Wanted<'_> {
         let at = text(&pull, "/head/sha").map(str::to_owned);
         let there = self.ours(vec![pull]).pop().filter(|ours| self.is_done(ours, offer));
         there.filter(|_| at.as_deref() == Some(offer.commit.as_str())).ok_or_else(|| {
-            Failure::later(format!("#{number} or its branch was changed while it was being made"))
+            Failure::later(format!(
+                "{} or its branch was changed while it was being made",
+                self.site.called(number)
+            ))
         })
     }
 }
 
-fn receipt(pull: &Ours, verb: &str, asked: &Asked) -> Receipt {
-    let summary = format!("{verb} pull request #{}", pull.number());
+fn receipt(pull: &Ours, called: &str, verb: &str, asked: &Asked) -> Receipt {
+    let summary = format!("{verb} pull request {called}");
     let summary = match asked {
         Asked::All => summary,
         Asked::Not(why) => format!("{summary}; reviewers were not asked: {why}"),

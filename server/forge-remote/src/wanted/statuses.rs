@@ -1,6 +1,6 @@
 //! Putting a status on a commit.
 
-use domain::effect::{EffectKind, Receipt, StatusState};
+use domain::effect::{EffectKind, Receipt};
 use domain::name::Commit;
 use serde_json::{Value, json};
 
@@ -17,7 +17,8 @@ impl Wanted<'_> {
         let EffectKind::SetStatus { commit, context, state, description, url } = &self.effect.kind else {
             return Err(Failure::Refused("it is not a status".to_owned()));
         };
-        self.put_status(commit, &status(context, *state, description, url.as_deref())).await?;
+        self.put_status(commit, &status(context, self.site.state_word(*state), description, url.as_deref()))
+            .await?;
         let summary = format!("{context} is {} on {}", state.as_str(), &commit.as_str()[..12]);
         Ok(Receipt { url: url.clone(), summary })
     }
@@ -45,10 +46,10 @@ impl Wanted<'_> {
 }
 
 /// A status in the shape of all things.
-pub(crate) fn status(context: &str, state: StatusState, description: &str, url: Option<&str>) -> Value {
+pub(crate) fn status(context: &str, state: &str, description: &str, url: Option<&str>) -> Value {
     let context: String = context.chars().take(LONGEST_CONTEXT).collect();
     let description: String = description.chars().take(LONGEST_DESCRIPTION).collect();
-    let mut status = json!({ "state": state.as_str(), "context": context, "description": description });
+    let mut status = json!({ "state": state, "context": context, "description": description });
     if let Some(url) = url {
         status["target_url"] = json!(url);
     }
