@@ -13,6 +13,7 @@ use domain::repository::Repository;
 use domain::time::Timestamp;
 use forge_forgejo::Forgejo;
 use forge_github::{Access, GitHub};
+use forge_gitlab::GitLab;
 use forge_hosted::HostedForge;
 use ports::forge::{Fact, Forge, ForgeError, Host, PullRequest};
 use ports::source::RemotePolicy;
@@ -61,6 +62,8 @@ pub enum ForgeKind {
     /// Codeberg, another Forgejo, or a Gitea.
     #[serde(alias = "gitea")]
     Forgejo,
+    /// gitlab.com or another GitLab.
+    GitLab,
 }
 
 /// Where something secret is held: `{ env = "NAME" }` or `{ file = "PATH" }`. Never in the configuration itself.
@@ -221,6 +224,10 @@ fn build(entry: &ForgeEntry, hosted: &HostedForge) -> anyhow::Result<Known> {
             let config = entry.remote(Forgejo::config)?;
             Known::of(Forgejo::build(config, forge_remote::Surroundings { clock, source })?)
         }
+        ForgeKind::GitLab => {
+            let config = entry.remote(GitLab::config)?;
+            Known::of(GitLab::build(config, forge_remote::Surroundings { clock, source })?)
+        }
     })
 }
 
@@ -298,7 +305,8 @@ mod tests {
             let file = token.path().display();
             let entry = format!("name = 'forge'\nkind = '{kind}'\ntoken = {{ file = '{file}' }}\n{rest}");
             let entry: ForgeEntry = toml::from_str(&entry).unwrap();
-            let config = entry.remote(Forgejo::config).map_err(|error| format!("{error:#}"));
+            let new = if kind == "gitlab" { GitLab::config } else { Forgejo::config };
+            let config = entry.remote(new).map_err(|error| format!("{error:#}"));
             match (&config, expect) {
                 (Ok(config), Ok(expect)) => {
                     assert_eq!((config.web_url.as_str(), config.api_url.as_str()), expect);
@@ -311,6 +319,8 @@ mod tests {
         let codeberg = Ok(("https://codeberg.org", "https://codeberg.org/api/v1"));
         check("forgejo", "url = 'https://codeberg.org/'\n", codeberg);
         check("gitea", "url = 'https://codeberg.org'\n", codeberg);
+        let gitlab = Ok(("https://gitlab.com", "https://gitlab.com/api/v4"));
+        check("gitlab", "url = 'https://gitlab.com'\n", gitlab);
         let elsewhere = "url = 'https://git.acme.example/forge'\napi_url = 'https://api.acme.example/'\n";
         check("forgejo", elsewhere, Ok(("https://git.acme.example/forge", "https://api.acme.example")));
         check("forgejo", "", Err("say `url`"));

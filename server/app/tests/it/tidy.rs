@@ -28,6 +28,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("forge-remote", &["domain", "ports"]),
     ("forge-github", &["domain", "ports", "forge-remote"]),
     ("forge-forgejo", &["domain", "ports", "forge-remote"]),
+    ("forge-gitlab", &["domain", "ports", "forge-remote"]),
     ("web", &["domain", "ports", "manifest", "engine", "gateway"]),
     ("testkit", &["domain", "ports"]),
 ];
