@@ -66,10 +66,10 @@ impl AppKey {
 mod tests {
     use super::*;
     use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+    use testkit::emulate::KEY as PKCS8;
 
-    /// Made for this test: `openssl genrsa -traditional 2048`, and the same by `openssl pkcs8 -topk8 -nocrypt`.
+    /// `PKCS8`, as `openssl rsa -traditional` writes it.
     const PKCS1: &str = include_str!("../tests/it/keys/pkcs1.pem");
-    const PKCS8: &str = include_str!("../tests/it/keys/pkcs8.pem");
 
     #[test]
     fn says_which_app_it_is_for_some_minutes() {

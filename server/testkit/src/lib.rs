@@ -17,6 +17,10 @@ pub use contract::Contract;
 mod gate;
 pub use gate::{Asked, Behind, Gate, Trouble, decoded};
 
+pub mod emulate;
+
+pub mod hub;
+
 mod issuer;
 pub use issuer::Issuer;
 

@@ -9,9 +9,9 @@ use forge_github::Access;
 use serde_json::{Value, json};
 use testkit::build;
 use testkit::conformance::forge::suite;
+use testkit::hub::{ADA, BOT, ISSUE, PULL, sha};
 
 use crate::house::House;
-use crate::hub::{ADA, BOT, ISSUE, PULL, sha};
 
 #[tokio::test]
 async fn keeps_the_promises_of_a_forge() {

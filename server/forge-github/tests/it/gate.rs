@@ -14,10 +14,10 @@ use ports::source::{Moved, PushSpec};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use testkit::FixedClock;
+use testkit::hub::{Hub, Request, decoded};
 use tokio::net::TcpListener;
 
 use crate::contract::violations;
-use crate::hub::{Hub, Request, decoded};
 
 /// What is behind it.
 enum Behind {

@@ -12,13 +12,12 @@ use ports::clock::Clock;
 use ports::forge::{Forge, ForgeError};
 use ports::source::RemotePolicy;
 use testkit::conformance::forge::{Interruptible, Stand};
+use testkit::hub::{Hub, ISSUE, REPOSITORY};
 use testkit::{FixedClock, build};
 
 use crate::gate::{Gate, Trouble};
-use crate::hub::{Hub, ISSUE, REPOSITORY};
 use crate::pusher::Pusher;
-
-pub(crate) const KEY: &str = include_str!("keys/pkcs8.pem");
+use testkit::emulate::KEY;
 
 /// A forge, and what it is before.
 pub(crate) struct House {

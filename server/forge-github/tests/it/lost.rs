@@ -8,11 +8,11 @@ use ports::Retry;
 use ports::clock::Clock;
 use ports::forge::Forge;
 use testkit::build;
+use testkit::hub::{ADA, ISSUE, PULL, sha};
 
 use crate::effects::{check, comment, commit, issue, offer, release, status};
 use crate::gate::Trouble;
 use crate::house::House;
-use crate::hub::{ADA, ISSUE, PULL, sha};
 
 /// An effect of each kind, and one before it where there is something to bring up to date.
 async fn effects(house: &House, which: usize) -> EffectKind {

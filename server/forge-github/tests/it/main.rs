@@ -7,7 +7,6 @@
 mod contract;
 mod gate;
 mod house;
-mod hub;
 mod pusher;
 
 mod effects;

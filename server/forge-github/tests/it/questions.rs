@@ -9,10 +9,11 @@ use ports::clock::Clock;
 use ports::forge::Forge;
 use secrecy::ExposeSecret;
 use serde_json::json;
+use testkit::emulate::KEY;
+use testkit::hub::{ADA, BOT, ISSUE, PULL, account, sha};
 
 use crate::effects::{comment, offer};
-use crate::house::{House, KEY};
-use crate::hub::{ADA, BOT, ISSUE, PULL, account, sha};
+use crate::house::House;
 use crate::pusher::Pusher;
 
 #[tokio::test]

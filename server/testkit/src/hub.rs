@@ -1,4 +1,4 @@
-//! A small GitHub that remembers: one repository, `acme/app`, an app that is installed in it, and what they
+//! A small GitHub that remembers, for tests of what speaks to one: one repository, `acme/app`, an app that is installed in it, and what they
 //! are told. It knows as much of GitHub's manners as the adapter meets: who may do what with which token,
 //! pages, things that exist already, and nothing besides.
 
@@ -8,23 +8,23 @@ use domain::time::Timestamp;
 use serde_json::{Value, json};
 
 /// The app, as GitHub numbers it, and its account.
-pub(crate) const APP: u64 = 12;
-pub(crate) const BOT: u64 = 41;
-pub(crate) const ADA: u64 = 3;
-pub(crate) const REPOSITORY: u64 = 7;
+pub const APP: u64 = 12;
+pub const BOT: u64 = 41;
+pub const ADA: u64 = 3;
+pub const REPOSITORY: u64 = 7;
 const INSTALLATION: u64 = 100;
 /// Issue 1 and pull request 2 are there from the beginning.
-pub(crate) const ISSUE: u64 = 1;
-pub(crate) const PULL: u64 = 2;
+pub const ISSUE: u64 = 1;
+pub const PULL: u64 = 2;
 
 /// A request, read.
 #[derive(Debug, Clone)]
-pub(crate) struct Request {
-    pub(crate) method: String,
-    pub(crate) path: String,
-    pub(crate) query: Vec<(String, String)>,
-    pub(crate) body: Option<Value>,
-    pub(crate) bearer: String,
+pub struct Request {
+    pub method: String,
+    pub path: String,
+    pub query: Vec<(String, String)>,
+    pub body: Option<Value>,
+    pub bearer: String,
 }
 
 impl Request {
@@ -38,42 +38,56 @@ impl Request {
 }
 
 /// An answer: its status and what it says.
-pub(crate) type Answer = (u16, Value);
+pub type Answer = (u16, Value);
 
 /// All that is there.
 #[derive(Debug)]
-pub(crate) struct Hub {
-    pub(crate) now: Timestamp,
+pub struct Hub {
+    /// The number of the repository.
+    pub number: u64,
+    pub now: Timestamp,
     next: u64,
     /// What the repository is called.
-    pub(crate) path: String,
+    pub path: String,
     /// What it was called before.
-    pub(crate) old_path: Option<String>,
+    pub old_path: Option<String>,
     /// What another one is called.
-    pub(crate) other_path: Option<String>,
-    pub(crate) private: bool,
-    pub(crate) roles: BTreeMap<String, String>,
-    pub(crate) threads: BTreeMap<u64, Value>,
-    pub(crate) pulls: BTreeMap<u64, Value>,
-    pub(crate) comments: Vec<Value>,
-    pub(crate) commit_comments: Vec<Value>,
-    pub(crate) review_comments: Vec<Value>,
-    pub(crate) checks: Vec<Value>,
-    pub(crate) statuses: Vec<Value>,
-    pub(crate) releases: Vec<Value>,
-    pub(crate) reactions: BTreeSet<(u64, String)>,
-    pub(crate) events: Vec<Value>,
-    pub(crate) branches: BTreeMap<String, String>,
-    pub(crate) tags: BTreeMap<String, String>,
-    pub(crate) deliveries: Vec<Value>,
-    pub(crate) again: Vec<u64>,
+    pub other_path: Option<String>,
+    pub private: bool,
+    pub roles: BTreeMap<String, String>,
+    pub threads: BTreeMap<u64, Value>,
+    pub pulls: BTreeMap<u64, Value>,
+    pub comments: Vec<Value>,
+    pub commit_comments: Vec<Value>,
+    pub review_comments: Vec<Value>,
+    pub checks: Vec<Value>,
+    pub statuses: Vec<Value>,
+    pub releases: Vec<Value>,
+    pub reactions: BTreeSet<(u64, String)>,
+    pub events: Vec<Value>,
+    pub branches: BTreeMap<String, String>,
+    pub tags: BTreeMap<String, String>,
+    pub deliveries: Vec<Value>,
+    pub again: Vec<u64>,
     /// What each token that was given out allows.
-    pub(crate) tokens: BTreeMap<String, Value>,
+    pub tokens: BTreeMap<String, Value>,
 }
 
 impl Hub {
-    pub(crate) fn new(now: Timestamp) -> Self {
-        let mut hub = Self {
+    /// With an issue, a pull request, and their branches.
+    pub fn new(now: Timestamp) -> Self {
+        let mut hub = Self::empty(now);
+        hub.branches = BTreeMap::from([("main".to_owned(), sha(1)), ("topic".to_owned(), sha(2))]);
+        hub.new_thread(ISSUE, ADA, &json!({ "title": "It breaks", "body": "Look." }));
+        let offer = json!({ "title": "Mend it", "body": "Please.", "head": "topic", "base": "main" });
+        hub.new_pull(PULL, ADA, &offer);
+        hub
+    }
+
+    /// With nothing in the repository.
+    pub fn empty(now: Timestamp) -> Self {
+        Self {
+            number: REPOSITORY,
             now,
             next: 1_000,
             path: "acme/app".to_owned(),
@@ -91,32 +105,28 @@ impl Hub {
             releases: Vec::new(),
             reactions: BTreeSet::new(),
             events: Vec::new(),
-            branches: BTreeMap::from([("main".to_owned(), sha(1)), ("topic".to_owned(), sha(2))]),
+            branches: BTreeMap::new(),
             tags: BTreeMap::new(),
             deliveries: Vec::new(),
             again: Vec::new(),
             tokens: BTreeMap::new(),
-        };
-        hub.new_thread(ISSUE, ADA, &json!({ "title": "It breaks", "body": "Look." }));
-        let offer = json!({ "title": "Mend it", "body": "Please.", "head": "topic", "base": "main" });
-        hub.new_pull(PULL, ADA, &offer);
-        hub
+        }
     }
 
-    pub(crate) fn time(&self) -> String {
+    pub fn time(&self) -> String {
         self.now.to_string()
     }
 
-    pub(crate) fn id(&mut self) -> u64 {
+    pub fn id(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
-    fn repository(&self) -> Value {
-        json!({ "id": REPOSITORY, "full_name": self.path, "private": self.private, "default_branch": "main" })
+    pub fn repository(&self) -> Value {
+        json!({ "id": self.number, "full_name": self.path, "private": self.private, "default_branch": "main" })
     }
 
-    pub(crate) fn new_thread(&mut self, number: u64, author: u64, said: &Value) {
+    pub fn new_thread(&mut self, number: u64, author: u64, said: &Value) {
         let labels: Vec<Value> = names(&said["labels"]).iter().map(|name| json!({ "name": name })).collect();
         let thread = json!({
             "id": self.id(), "number": number, "title": said["title"], "body": said["body"], "state": "open",
@@ -126,9 +136,9 @@ impl Hub {
         self.threads.insert(number, thread);
     }
 
-    pub(crate) fn new_pull(&mut self, number: u64, author: u64, said: &Value) {
+    pub fn new_pull(&mut self, number: u64, author: u64, said: &Value) {
         self.new_thread(number, author, said);
-        let here = json!({ "id": REPOSITORY, "full_name": self.path });
+        let here = json!({ "id": self.number, "full_name": self.path });
         let head = said["head"].as_str().unwrap_or_default();
         let pull = json!({
             "id": self.id(), "draft": said["draft"] == true, "merged_at": null, "requested_reviewers": [],
@@ -140,7 +150,7 @@ impl Hub {
     }
 
     /// A pull request whole: what it is as a thread, and where its branch is now.
-    pub(crate) fn pull(&self, number: u64) -> Option<Value> {
+    pub fn pull(&self, number: u64) -> Option<Value> {
         let (mut pull, thread) = (self.pulls.get(&number)?.clone(), self.threads.get(&number)?);
         for (key, value) in thread.as_object()? {
             if key != "pull_request" && key != "id" {
@@ -148,13 +158,13 @@ impl Hub {
             }
         }
         let head = pull["head"]["ref"].as_str().unwrap_or_default().to_owned();
-        if pull["head"]["repo"]["id"] == REPOSITORY && pull["state"] == "open" {
+        if pull["head"]["repo"]["id"] == self.number && pull["state"] == "open" {
             pull["head"]["sha"] = json!(self.branches.get(&head));
         }
         Some(pull)
     }
 
-    pub(crate) fn comment(&mut self, thread: u64, author: u64, body: &str) -> u64 {
+    pub fn comment(&mut self, thread: u64, author: u64, body: &str) -> u64 {
         let id = self.id();
         self.comments.push(json!({
             "id": id, "user": account(author), "body": body, "created_at": self.time(),
@@ -165,7 +175,7 @@ impl Hub {
     }
 
     /// What people see, without numbers and times: what two tries must leave as one would.
-    pub(crate) fn seen(&self) -> Value {
+    pub fn seen(&self) -> Value {
         let bodies = |list: &[Value]| list.iter().map(|item| item["body"].clone()).collect::<Vec<_>>();
         let shown = |list: &[Value], keys: &[&str]| {
             let show = |item: &Value| keys.iter().map(|key| item[*key].clone()).collect::<Value>();
@@ -200,13 +210,13 @@ impl Hub {
     }
 
     /// Where a request is sent on to: what was below the old path is below the number now.
-    pub(crate) fn moved(&self, path: &str) -> Option<String> {
+    pub fn moved(&self, path: &str) -> Option<String> {
         let rest = path.strip_prefix("/repos/")?.strip_prefix(self.old_path.as_ref()?.as_str())?;
-        (rest.is_empty() || rest.starts_with('/')).then(|| format!("/repositories/{REPOSITORY}{rest}"))
+        (rest.is_empty() || rest.starts_with('/')).then(|| format!("/repositories/{}{rest}", self.number))
     }
 
     /// Carries a request out.
-    pub(crate) fn answer(&mut self, request: &Request) -> Answer {
+    pub fn answer(&mut self, request: &Request) -> Answer {
         let path = request.path.clone();
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         match (request.method.as_str(), parts.as_slice()) {
@@ -229,8 +239,10 @@ impl Hub {
             }
             ("GET", ["user"]) => (200, account(BOT)),
             ("GET", ["users", "spellbook%5Bbot%5D"]) => (200, account(BOT)),
-            ("GET", ["repositories", "7"]) => self.permitted(request, &[], |hub, _| (200, hub.repository())),
-            ("GET", ["repositories", "7", "installation"]) => {
+            ("GET", ["repositories", id]) if *id == self.number.to_string() => {
+                self.permitted(request, &[], |hub, _| (200, hub.repository()))
+            }
+            ("GET", ["repositories", id, "installation"]) if *id == self.number.to_string() => {
                 self.as_app(request, |_| json!({ "id": INSTALLATION }))
             }
             ("GET", ["repos", owner, name]) if Some(format!("{owner}/{name}")) == self.other_path => {
@@ -251,7 +263,8 @@ impl Hub {
     }
 
     fn token(&mut self, request: &Request) -> Answer {
-        let odd = |id: &Value| *id != REPOSITORY;
+        let number = self.number;
+        let odd = |id: &Value| *id != number;
         if request.said("repository_ids").as_array().is_some_and(|ids| ids.iter().any(odd)) {
             return unfit("The repositories requested are not accessible to this installation.");
         }
@@ -547,11 +560,11 @@ impl Hub {
     }
 }
 
-pub(crate) fn sha(number: u32) -> String {
+pub fn sha(number: u32) -> String {
     format!("{number:040x}")
 }
 
-pub(crate) fn account(id: u64) -> Value {
+pub fn account(id: u64) -> Value {
     match id {
         BOT => json!({ "id": BOT, "login": "spellbook[bot]", "type": "Bot" }),
         ADA => json!({ "id": ADA, "login": "ada", "type": "User" }),
@@ -600,7 +613,7 @@ fn names(list: &Value) -> Vec<String> {
 }
 
 /// Without the escapes of an address.
-pub(crate) fn decoded(text: &str) -> String {
+pub fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
