@@ -448,6 +448,9 @@ pub enum EffectStatus {
     Pending {
         /// The earliest moment.
         at: Timestamp,
+        /// How often it failed. To be put off, or to be cut short when the server ends, is no failure.
+        #[serde(default)]
+        failures: u32,
     },
     /// Performed and verified.
     Done {
@@ -459,6 +462,13 @@ pub enum EffectStatus {
         /// Why.
         reason: String,
     },
+}
+
+impl EffectStatus {
+    /// To be performed, not before a moment, and not tried yet.
+    pub const fn wanted(at: Timestamp) -> Self {
+        Self::Pending { at, failures: 0 }
+    }
 }
 
 /// What an effect became.

@@ -62,7 +62,7 @@ pub(crate) fn own(
         author: Author::Server { act },
         key,
         kind,
-        status: EffectStatus::Pending { at: now },
+        status: EffectStatus::wanted(now),
         attempts: 0,
         created_at: now,
     }
@@ -121,7 +121,7 @@ pub(crate) async fn wanted(
 
 fn status(execution: &Execution<'_>) -> EffectStatus {
     match execution.run.effects {
-        EffectMode::Perform => EffectStatus::Pending { at: execution.world.clock.now() },
+        EffectMode::Perform => EffectStatus::wanted(execution.world.clock.now()),
         EffectMode::Stage => EffectStatus::Staged,
     }
 }

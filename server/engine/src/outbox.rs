@@ -13,8 +13,10 @@ use crate::world::World;
 
 /// How long an effect is ours; performing one takes less.
 const HOLD: Duration = Duration::from_secs(60);
-/// So often an effect is tried before it is given up.
-const MOST_ATTEMPTS: u32 = 8;
+/// So often an effect may fail before it is given up.
+const MOST_FAILURES: u32 = 8;
+/// Nobody is asked again sooner, whatever moment they name.
+const SOON: Duration = Duration::from_millis(100);
 /// So long a forge may put an effect off.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
@@ -56,13 +58,20 @@ pub async fn next(world: &World) -> Result<OutboxOutcome, StoreError> {
 /// What becomes of an effect that failed.
 fn after(world: &World, effect: &Effect, error: &ForgeError) -> EffectStatus {
     tracing::warn!(effect.id = %effect.id, attempts = effect.attempts, %error, "not performed");
-    let at = world.clock.now().after(wait(effect.attempts));
+    let now = world.clock.now();
+    let before = match effect.status {
+        EffectStatus::Pending { failures, .. } => failures,
+        EffectStatus::Staged | EffectStatus::Done { .. } | EffectStatus::Refused { .. } => 0,
+    };
+    let failures = before.saturating_add(1);
     match (error.retry, error.not_before) {
-        // Whoever asks for patience gets it, though not for ever.
-        (Retry::Later, Some(moment)) if world.clock.now().since(effect.created_at) < LONGEST_PATIENCE => {
-            EffectStatus::Pending { at: moment.max(at) }
+        // Whoever asks for patience gets it, though not for ever; it is no failure.
+        (Retry::Later, Some(moment)) if now.since(effect.created_at) < LONGEST_PATIENCE => {
+            EffectStatus::Pending { at: moment.max(now.after(SOON)), failures: before }
         }
-        (Retry::Later, _) if effect.attempts < MOST_ATTEMPTS => EffectStatus::Pending { at },
+        (Retry::Later, _) if failures < MOST_FAILURES => {
+            EffectStatus::Pending { at: now.after(wait(failures)), failures }
+        }
         (Retry::Later | Retry::Never, _) => refused(&error.message),
     }
 }
@@ -96,7 +105,7 @@ async fn settle(world: &World, effect: &Effect, status: EffectStatus) -> Result<
     }
 }
 
-/// The wait after so many attempts: 1, 2, 4, … at most 300 seconds.
-fn wait(attempts: u32) -> Duration {
-    Duration::from_secs((1_u64 << attempts.saturating_sub(1).min(9)).min(300))
+/// The wait after so many failures: 1, 2, 4, … at most 300 seconds.
+fn wait(failures: u32) -> Duration {
+    Duration::from_secs((1_u64 << failures.saturating_sub(1).min(9)).min(300))
 }

@@ -88,7 +88,7 @@ impl Outbox for SqliteStore {
     }
 
     async fn effect_promote(&self, effect: EffectId, at: Timestamp) -> Result<bool, StoreError> {
-        let status = EffectStatus::Pending { at };
+        let status = EffectStatus::wanted(at);
         let promoted = sqlx::query(
             "UPDATE effects SET status = 'pending', detail = $2, due_at = $3 WHERE id = $1 AND status = 'staged'",
         )
@@ -172,7 +172,7 @@ fn as_word(status: &EffectStatus) -> &'static str {
 
 fn due_at(status: &EffectStatus) -> Option<i64> {
     match status {
-        EffectStatus::Pending { at } => Some(at.millis()),
+        EffectStatus::Pending { at, .. } => Some(at.millis()),
         EffectStatus::Staged | EffectStatus::Done { .. } | EffectStatus::Refused { .. } => None,
     }
 }

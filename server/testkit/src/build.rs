@@ -159,7 +159,7 @@ pub fn effect(clock: &dyn Clock, run: &Run, key: &str, kind: EffectKind) -> Effe
         author: Author::Run(provenance(run)),
         key: key.to_owned(),
         kind,
-        status: EffectStatus::Pending { at: clock.now() },
+        status: EffectStatus::wanted(clock.now()),
         attempts: 0,
         created_at: clock.now(),
     }

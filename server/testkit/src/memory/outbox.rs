@@ -24,7 +24,7 @@ impl Wanted {
 
     fn due_at(&self) -> Option<Timestamp> {
         match self.effect.status {
-            EffectStatus::Pending { at } => Some(at),
+            EffectStatus::Pending { at, .. } => Some(at),
             EffectStatus::Staged | EffectStatus::Done { .. } | EffectStatus::Refused { .. } => None,
         }
     }
@@ -102,7 +102,7 @@ impl Outbox for MemoryStore {
             .iter_mut()
             .find(|wanted| wanted.effect.id == effect && wanted.effect.status == EffectStatus::Staged);
         let Some(wanted) = staged else { return Ok(false) };
-        wanted.effect.status = EffectStatus::Pending { at };
+        wanted.effect.status = EffectStatus::wanted(at);
         drop(state);
         self.wake(&[Topic::Outbox]);
         Ok(true)

@@ -48,7 +48,7 @@ async fn settle(scene: Scene<'_>, effect: &Effect, status: &EffectStatus) -> Fen
 }
 
 fn pending(at: Timestamp) -> EffectStatus {
-    EffectStatus::Pending { at }
+    EffectStatus::wanted(at)
 }
 
 fn kinds() -> Vec<EffectKind> {

@@ -53,7 +53,7 @@ impl<'a> Scene<'a> {
             author: Author::Server { act: Act::Answer },
             key: key.to_owned(),
             kind: EffectKind::Noop { reason: "an answer".to_owned() },
-            status: EffectStatus::Pending { at: self.clock.now() },
+            status: EffectStatus::wanted(self.clock.now()),
             attempts: 0,
             created_at: self.clock.now(),
         }
