@@ -35,15 +35,15 @@ enum Step {
 }
 
 /// Starts the loops of a server that answers: intake, dispatch, outbox, schedules, watching.
-pub(crate) fn serve(running: Running<'_>) {
+pub(crate) fn serve(performer: WorkerId, running: Running<'_>) {
     spawn("intake", Topic::Events, running, |world| async move {
         Ok(step(engine::intake::next(&world).await? != IntakeOutcome::Empty))
     });
     spawn("dispatch", Topic::Events, running, |world| async move {
         Ok(step(engine::dispatch::next(&world).await? != DispatchOutcome::Empty))
     });
-    spawn("outbox", Topic::Outbox, running, |world| async move {
-        Ok(step(engine::outbox::next(&world).await? != OutboxOutcome::Empty))
+    spawn("outbox", Topic::Outbox, running, move |world| async move {
+        Ok(step(engine::outbox::next(&world, performer).await? != OutboxOutcome::Empty))
     });
     let watching = Watching::default();
     for _ in 0..WATCHERS {

@@ -5,6 +5,7 @@ mod webhook;
 use std::time::Duration;
 
 use domain::effect::{Effect, EffectKind, EffectStatus};
+use domain::id::WorkerId;
 use ports::Retry;
 use ports::forge::ForgeError;
 use ports::store::{Fenced, StoreError};
@@ -13,6 +14,9 @@ use crate::world::World;
 
 /// How long an effect is ours; performing one takes less.
 const HOLD: Duration = Duration::from_secs(60);
+/// What the server asked for in the last moment of an earlier life may still be on its way to a forge, and
+/// is looked for when it has arrived.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// So often an effect may fail before it is given up.
 const MOST_FAILURES: u32 = 8;
 /// Nobody is asked again sooner, whatever moment they name.
@@ -37,8 +41,8 @@ pub enum OutboxOutcome {
 ///
 /// # Errors
 /// When the store does not answer; the effect comes again.
-pub async fn next(world: &World) -> Result<OutboxOutcome, StoreError> {
-    let Some(effect) = world.store.effect_next(world.clock.now(), HOLD).await? else {
+pub async fn next(world: &World, performer: WorkerId) -> Result<OutboxOutcome, StoreError> {
+    let Some(effect) = world.store.effect_next(performer, world.clock.now(), HOLD).await? else {
         return Ok(OutboxOutcome::Empty);
     };
     let Some(repository) = world.store.repository_get(effect.repository).await? else {
@@ -53,6 +57,14 @@ pub async fn next(world: &World) -> Result<OutboxOutcome, StoreError> {
         Err(error) => after(world, &effect, &error),
     };
     settle(world, &effect, status).await
+}
+
+/// Gives back what an earlier life of this performer held. To be called before this life performs anything.
+///
+/// # Errors
+/// When the store does not answer; what was held then comes again when its time is over.
+pub async fn take_over(world: &World, performer: WorkerId) -> Result<u64, StoreError> {
+    world.store.performer_release(performer, world.clock.now().after(ON_ITS_WAY)).await
 }
 
 /// What becomes of an effect that failed.

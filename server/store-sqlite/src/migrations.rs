@@ -34,6 +34,7 @@ pub(crate) const STEPS: &[(i64, &str, &str)] = steps![
     14 "0014_assertions",
     15 "0015_sweeps",
     16 "0016_threads",
+    17 "0017_performers",
 ];
 
 /// The number of the last step that this program knows.

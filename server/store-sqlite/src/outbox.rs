@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::effect::{Effect, EffectStatus};
-use domain::id::{EffectId, RepositoryId, RunId};
+use domain::id::{EffectId, RepositoryId, RunId, WorkerId};
 use domain::time::Timestamp;
 use ports::store::{Fenced, Outbox, Recorded, StoreError, Topic};
 use sqlx::sqlite::SqliteConnection;
@@ -22,14 +22,31 @@ use crate::store::Durable;
 
 #[async_trait]
 impl Outbox for SqliteStore {
-    async fn effect_next(&self, now: Timestamp, hold: Duration) -> Result<Option<Effect>, StoreError> {
+    async fn effect_next(
+        &self,
+        performer: WorkerId,
+        now: Timestamp,
+        hold: Duration,
+    ) -> Result<Option<Effect>, StoreError> {
         let row = sqlx::query(NEXT)
             .bind(now.millis())
             .bind(now.after(hold).millis())
+            .bind(performer.to_string())
             .fetch_optional(&mut *self.writer(Durable::Now).await?)
             .await
             .map_err(failed)?;
         row.as_ref().map(rows::effect).transpose()
+    }
+
+    async fn performer_release(&self, performer: WorkerId, until: Timestamp) -> Result<u64, StoreError> {
+        let released =
+            sqlx::query("UPDATE effects SET held_until = $2 WHERE held_by = $1 AND held_until > $2")
+                .bind(performer.to_string())
+                .bind(until.millis())
+                .execute(&mut *self.writer(Durable::Now).await?)
+                .await
+                .map_err(failed)?;
+        Ok(released.rows_affected())
     }
 
     async fn effect_record(&self, effect: &Effect, dedupe: &str) -> Result<Recorded<EffectId>, StoreError> {
@@ -50,7 +67,7 @@ impl Outbox for SqliteStore {
         status: &EffectStatus,
     ) -> Result<Fenced, StoreError> {
         let settled = sqlx::query(
-            "UPDATE effects SET status = $3, detail = $4, due_at = $5, held_until = NULL
+            "UPDATE effects SET status = $3, detail = $4, due_at = $5, held_until = NULL, held_by = NULL
              WHERE id = $1 AND attempts = $2 AND status IN ('pending', 'staged')",
         )
         .bind(effect.to_string())
@@ -106,8 +123,8 @@ impl Outbox for SqliteStore {
 pub(crate) const KEYED: &str =
     "SELECT * FROM effects WHERE repository = $1 AND key = $2 ORDER BY seq DESC LIMIT 1";
 
-/// Gives out the next effect: now, hold until.
-pub(crate) const NEXT: &str = "UPDATE effects SET attempts = attempts + 1, held_until = $2
+/// Gives out the next effect: now, hold until, to whom.
+pub(crate) const NEXT: &str = "UPDATE effects SET attempts = attempts + 1, held_until = $2, held_by = $3
     WHERE seq = (
         SELECT ready.seq FROM effects AS ready
         WHERE ready.status = 'pending' AND ready.due_at <= $1

@@ -247,5 +247,5 @@ async fn what_is_asked_of_the_outbox_is_done_once() {
     assert_eq!(done.len(), 2);
     assert!(done.iter().all(|effect| matches!(effect.status, EffectStatus::Pending { .. })));
     let later = talk.house.clock.advance(Duration::from_secs(3_600));
-    assert_eq!(talk.house.store.effect_next(later, Duration::ZERO).await.unwrap(), None);
+    assert_eq!(talk.house.store.effect_next(talk.house.worker, later, Duration::ZERO).await.unwrap(), None);
 }

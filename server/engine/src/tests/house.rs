@@ -45,7 +45,7 @@ pub(super) struct House {
     pub(super) forge: Arc<MemoryForge>,
     pub(super) mcp: Arc<ScriptedMcp>,
     pub(super) repository: Repository,
-    worker: WorkerId,
+    pub(super) worker: WorkerId,
     directory: tempfile::TempDir,
 }
 

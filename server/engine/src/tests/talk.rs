@@ -122,7 +122,7 @@ impl Talk {
 
     /// Writes down what the server does on the forge.
     async fn listen(&self) {
-        while outbox::next(&self.house.world).await.unwrap() != OutboxOutcome::Empty {}
+        while outbox::next(&self.house.world, self.house.worker).await.unwrap() != OutboxOutcome::Empty {}
         let performed = self.house.forge.performed();
         for effect in &performed[self.performed.get()..] {
             let said = match &effect.kind {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::effect::{Effect, EffectStatus};
-use domain::id::{EffectId, RepositoryId, RunId};
+use domain::id::{EffectId, RepositoryId, RunId, WorkerId};
 use domain::time::Timestamp;
 
 use super::{Fenced, Recorded, StoreError};
@@ -14,7 +14,15 @@ use super::{Fenced, Recorded, StoreError};
 pub trait Outbox {
     /// The pending effect that is longest due, counted as one more attempt and not given out again for
     /// the time of `hold`. Effects of one repository are given out one at a time, in their order.
-    async fn effect_next(&self, now: Timestamp, hold: Duration) -> Result<Option<Effect>, StoreError>;
+    async fn effect_next(
+        &self,
+        performer: WorkerId,
+        now: Timestamp,
+        hold: Duration,
+    ) -> Result<Option<Effect>, StoreError>;
+
+    /// Holds what a performer has no longer than until a moment: it is known to be gone. Says how many that were.
+    async fn performer_release(&self, performer: WorkerId, until: Timestamp) -> Result<u64, StoreError>;
 
     /// Stores an effect that the server wants by itself; the same `dedupe` key in the same repository is wanted once.
     async fn effect_record(&self, effect: &Effect, dedupe: &str) -> Result<Recorded<EffectId>, StoreError>;

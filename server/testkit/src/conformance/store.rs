@@ -202,6 +202,7 @@ macro_rules! store_behaviours {
                 an_end_is_all_or_nothing,
                 the_servers_own_effect_is_recorded_once,
                 an_effect_is_held_while_it_is_performed,
+                what_a_gone_performer_held_is_given_out_soon,
                 effects_of_a_repository_go_one_at_a_time,
                 an_effect_that_is_put_off_lets_others_pass,
                 a_staged_effect_waits_to_be_promoted,

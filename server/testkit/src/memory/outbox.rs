@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::effect::{Effect, EffectStatus};
-use domain::id::{EffectId, RepositoryId, RunId};
+use domain::id::{EffectId, RepositoryId, RunId, WorkerId};
 use domain::time::Timestamp;
 use ports::store::{Fenced, Outbox, Recorded, StoreError, Topic};
 
@@ -14,6 +14,8 @@ pub(super) struct Wanted {
     pub(super) effect: Effect,
     /// Until when it is with a performer.
     pub(super) held_until: Option<Timestamp>,
+    /// With whom.
+    pub(super) held_by: Option<WorkerId>,
     pub(super) dedupe: Option<String>,
 }
 
@@ -32,7 +34,12 @@ impl Wanted {
 
 #[async_trait]
 impl Outbox for MemoryStore {
-    async fn effect_next(&self, now: Timestamp, hold: Duration) -> Result<Option<Effect>, StoreError> {
+    async fn effect_next(
+        &self,
+        performer: WorkerId,
+        now: Timestamp,
+        hold: Duration,
+    ) -> Result<Option<Effect>, StoreError> {
         let mut state = self.state();
         let busy: Vec<_> =
             state.effects.iter().filter(|w| w.is_held(now)).map(|w| w.effect.repository).collect();
@@ -43,9 +50,20 @@ impl Outbox for MemoryStore {
             .filter_map(|wanted| Some((wanted.due_at().filter(|at| *at <= now)?, wanted)));
         // `min_by_key` gives the first of equals: the one that came first.
         let Some((_, wanted)) = ready.min_by_key(|(at, _)| *at) else { return Ok(None) };
-        wanted.held_until = Some(now.after(hold));
+        (wanted.held_until, wanted.held_by) = (Some(now.after(hold)), Some(performer));
         wanted.effect.attempts += 1;
         Ok(Some(wanted.effect.clone()))
+    }
+
+    async fn performer_release(&self, performer: WorkerId, until: Timestamp) -> Result<u64, StoreError> {
+        let mut released = 0;
+        for wanted in &mut self.state().effects {
+            if wanted.held_by == Some(performer) && wanted.is_held(until) {
+                wanted.held_until = Some(until);
+                released += 1;
+            }
+        }
+        Ok(released)
     }
 
     async fn effect_record(&self, effect: &Effect, dedupe: &str) -> Result<Recorded<EffectId>, StoreError> {
@@ -76,7 +94,7 @@ impl Outbox for MemoryStore {
             return Ok(Fenced::Lost);
         }
         wanted.effect.status = status.clone();
-        wanted.held_until = None;
+        (wanted.held_until, wanted.held_by) = (None, None);
         drop(state);
         self.wake(&[Topic::Outbox]);
         Ok(Fenced::Written)
@@ -120,6 +138,6 @@ impl State {
 
     pub(super) fn keep_effect(&mut self, effect: &Effect, dedupe: Option<&str>) {
         let dedupe = dedupe.map(str::to_owned);
-        self.effects.push(Wanted { effect: effect.clone(), held_until: None, dedupe });
+        self.effects.push(Wanted { effect: effect.clone(), held_until: None, held_by: None, dedupe });
     }
 }

@@ -341,7 +341,9 @@ async fn a_run_is_followed_until_everything_is_done() {
     let (_, _, ended) = stream.next().await.unwrap();
     assert_eq!((&ended["status"], &ended["pending"]), (&json!("succeeded"), &json!(1)));
     use ports::store::Outbox;
-    let due = house.store.effect_next(house.clock.now(), Duration::from_secs(60)).await.unwrap().unwrap();
+    let performer = domain::id::WorkerId::new(house.clock.unique());
+    let due = house.store.effect_next(performer, house.clock.now(), Duration::from_secs(60)).await;
+    let due = due.unwrap().unwrap();
     let receipt = domain::effect::Receipt { url: None, summary: "nothing to do".to_owned() };
     let settled =
         house.store.effect_settle(due.id, due.attempts, &EffectStatus::Done { receipt }).await.unwrap();

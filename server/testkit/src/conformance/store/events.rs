@@ -266,7 +266,7 @@ pub async fn what_is_said_once_is_said_once(store: &dyn Store, clock: &FixedCloc
         let once = vec![(scene.answer("a"), key.to_owned())];
         let dispatch = Dispatch { once, ..plain(scene, &event).await };
         assert_eq!(store.event_dispatch(&dispatch).await.expect(ANSWERS), Dispatched::Recorded);
-        while let Some(effect) = store.effect_next(now, Duration::ZERO).await.expect(ANSWERS) {
+        while let Some(effect) = store.effect_next(scene.worker, now, Duration::ZERO).await.expect(ANSWERS) {
             let done = EffectStatus::Refused { reason: "seen".to_owned() };
             let _ = store.effect_settle(effect.id, 1, &done).await.expect(ANSWERS);
             said.push((key, effect.id == dispatch.once[0].0.id));
@@ -350,12 +350,15 @@ pub async fn an_event_is_dispatched_once(store: &dyn Store, clock: &FixedClock) 
         assert_eq!(store.event_dispatch(&second).await.expect(ANSWERS), Dispatched::Already);
         assert_eq!(store.match_list(event.id).await.expect(ANSWERS), first.matches);
         assert_eq!(scene.status(first.runs[0].run.id).await, RunStatus::Queued);
-        let answered =
-            store.effect_next(clock.now(), Duration::ZERO).await.expect(ANSWERS).expect("it is due");
+        let answered = store
+            .effect_next(scene.worker, clock.now(), Duration::ZERO)
+            .await
+            .expect(ANSWERS)
+            .expect("it is due");
         assert_eq!(answered.id, first.effects[0].id);
         let done = EffectStatus::Refused { reason: "seen".to_owned() };
         assert_eq!(store.effect_settle(answered.id, 1, &done).await.expect(ANSWERS), Fenced::Written);
-        assert_eq!(store.effect_next(clock.now(), Duration::ZERO).await.expect(ANSWERS), None);
+        assert_eq!(store.effect_next(scene.worker, clock.now(), Duration::ZERO).await.expect(ANSWERS), None);
         assert_eq!(store.run_get(second.runs[0].run.id).await.expect(ANSWERS), None);
     }
     assert_eq!(store.event_next(clock.now()).await.expect(ANSWERS), None);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use domain::effect::{
     Annotation, AnnotationLevel, CheckConclusion, CommentTarget, Effect, EffectKind, EffectStatus, Receipt,
 };
+use domain::id::WorkerId;
 use domain::run::Run;
 use domain::time::Timestamp;
 use ports::clock::Clock;
@@ -40,7 +41,7 @@ async fn finished(scene: Scene<'_>, make: impl FnOnce(&Run) -> Vec<Effect>) -> (
 }
 
 async fn next(scene: Scene<'_>) -> Option<Effect> {
-    scene.store.effect_next(scene.clock.now(), HOLD).await.expect(ANSWERS)
+    scene.store.effect_next(scene.worker, scene.clock.now(), HOLD).await.expect(ANSWERS)
 }
 
 async fn settle(scene: Scene<'_>, effect: &Effect, status: &EffectStatus) -> Fenced {
@@ -156,6 +157,26 @@ pub async fn an_effect_is_held_while_it_is_performed(store: &dyn Store, clock: &
     assert_eq!(store.effect_list(run.id).await.expect(ANSWERS)[0].status, done());
     scene.later(HOLD);
     assert_eq!(next(scene).await, None);
+}
+
+/// What a performer held that is gone is given out at the moment that is named, not later; what others hold
+/// stays theirs.
+pub async fn what_a_gone_performer_held_is_given_out_soon(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let (_, effects) = finished(scene, |run| vec![build::effect(clock, run, "k", noop("x"))]).await;
+    let first = next(scene).await.expect("one is due");
+    let soon = clock.now().after(Duration::from_secs(2));
+    let release = async |performer, until| store.performer_release(performer, until).await.expect(ANSWERS);
+    assert_eq!(release(WorkerId::new(clock.unique()), soon).await, 0, "it is another's");
+    assert_eq!(release(scene.worker, soon).await, 1);
+    assert_eq!(release(scene.worker, clock.now().after(HOLD)).await, 0, "nothing is held for longer");
+    assert_eq!(next(scene).await, None, "what it asked for may be on its way");
+    scene.later(Duration::from_secs(2));
+    let second = next(scene).await.expect("the hold is over");
+    assert_eq!((second.id, second.attempts), (effects[0].id, 2));
+    assert_eq!(settle(scene, &first, &done()).await, Fenced::Lost, "the first performer is late");
+    assert_eq!(settle(scene, &second, &done()).await, Fenced::Written);
+    assert_eq!(release(scene.worker, clock.now()).await, 0);
 }
 
 /// Effects of one repository are given out one at a time, in their order; another repository's
