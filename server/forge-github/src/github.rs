@@ -187,6 +187,12 @@ impl GitHub {
         }
     }
 
+    /// Whether it is worth to begin: what will not be let in need not ask GitHub for a token first, nor look at
+    /// how things are.
+    pub(crate) fn foresee_write(&self, repository: u64) -> Result<(), Failure> {
+        self.pace().foresee_write(repository, self.clock.now()).map_err(in_time)
+    }
+
     fn pace(&self) -> MutexGuard<'_, Pace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -40,6 +40,7 @@ impl GitHub {
         permissions: Permissions,
     ) -> Result<Visit<'a>, Failure> {
         let place = self.place_of(repository)?;
+        self.foresee_write(place.id)?;
         let token = self.writing(place, permissions).await?;
         self.open(repository, place, token).await
     }

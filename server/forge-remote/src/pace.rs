@@ -28,6 +28,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 3600);
 pub struct Pace {
     /// By installation: GitHub counts for each. Elsewhere there is one.
     accounts: BTreeMap<u64, Account>,
+    /// By repository, the installation that wrote there last.
+    homes: BTreeMap<u64, u64>,
 }
 
 #[derive(Debug)]
@@ -57,20 +59,26 @@ impl Pace {
     /// # Errors
     /// That moment.
     pub fn write(&mut self, account: u64, repository: u64, now: Timestamp) -> Result<(), Timestamp> {
+        self.homes.insert(repository, account);
         let account = self.account(account, now);
-        let apart = account.written.get(&repository).map_or(now, |last| last.after(APART));
-        let windows = [
-            account.writes_a_minute.free_at(1, now),
-            account.writes_an_hour.free_at(1, now),
-            account.points.free_at(WRITE, now),
-            apart,
-        ];
-        account.may(now, &windows)?;
+        account.may_write(repository, now)?;
         account.writes_a_minute.spend(1, now);
         account.writes_an_hour.spend(1, now);
         account.points.spend(WRITE, now);
         account.written.insert(repository, now);
         Ok(())
+    }
+
+    /// Whether a write in a repository would be let in, as far as is known before the forge was asked whose
+    /// installation it is; otherwise the moment from which it would be. Nothing is counted.
+    ///
+    /// # Errors
+    /// That moment.
+    pub fn foresee_write(&mut self, repository: u64, now: Timestamp) -> Result<(), Timestamp> {
+        match self.homes.get(&repository).copied() {
+            Some(account) => self.account(account, now).may_write(repository, now),
+            None => Ok(()),
+        }
     }
 
     /// The forge said no, and until when.
@@ -100,6 +108,17 @@ impl Default for Account {
 }
 
 impl Account {
+    fn may_write(&self, repository: u64, now: Timestamp) -> Result<(), Timestamp> {
+        let apart = self.written.get(&repository).map_or(now, |last| last.after(APART));
+        let windows = [
+            self.writes_a_minute.free_at(1, now),
+            self.writes_an_hour.free_at(1, now),
+            self.points.free_at(WRITE, now),
+            apart,
+        ];
+        self.may(now, &windows)
+    }
+
     fn may(&self, now: Timestamp, windows: &[Timestamp]) -> Result<(), Timestamp> {
         let from = windows.iter().copied().chain(self.paused_until).max().unwrap_or(now);
         if from <= now { Ok(()) } else { Err(from) }
@@ -225,6 +244,19 @@ mod tests {
         }
         assert_eq!(pace.write(1, 0, now), Err(at(3_600_000)), "until the first is an hour old");
         assert_eq!(pace.write(2, 0, now), Ok(()), "another installation has its own count");
+    }
+
+    #[test]
+    fn a_write_is_foreseen_where_one_was_before() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.foresee_write(7, at(0)), Ok(()), "nobody knows whose it is");
+        assert_eq!(pace.write(1, 7, at(0)), Ok(()));
+        assert_eq!(pace.foresee_write(7, at(999)), Err(at(1_000)));
+        assert_eq!(pace.foresee_write(8, at(999)), Ok(()));
+        assert_eq!(pace.foresee_write(7, at(1_000)), Ok(()));
+        assert_eq!(pace.write(1, 7, at(1_000)), Ok(()), "it was not counted");
+        pace.pause(1, at(90_000), at(1_000));
+        assert_eq!(pace.foresee_write(7, at(2_000)), Err(at(90_000)));
     }
 
     #[test]
