@@ -13,6 +13,7 @@ mod forges;
 mod groups;
 mod images;
 mod money;
+mod outbox;
 mod plans;
 mod rehearsals;
 mod servers;
