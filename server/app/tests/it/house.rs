@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -17,8 +17,10 @@ pub(crate) struct House {
     pub(crate) data: TempDir,
     pub(crate) url: String,
     pub(crate) token: String,
+    /// Where it listens; a free port as long as nobody says.
+    pub(crate) listen: String,
     server: Option<Child>,
-    said: Arc<Said>,
+    pub(crate) said: Arc<Said>,
     client: reqwest::blocking::Client,
 }
 
@@ -36,7 +38,8 @@ impl House {
         std::fs::write(data.path().join("config.toml"), config).unwrap();
         let client = reqwest::blocking::Client::builder().timeout(None).build().unwrap();
         let (url, token) = (String::new(), String::new());
-        let mut house = Self { data, url, token, server: None, said: Arc::default(), client };
+        let listen = "127.0.0.1:0".to_owned();
+        let mut house = Self { data, url, token, listen, server: None, said: Arc::default(), client };
         let first = house.start();
         let sign_in = json!({ "token": first["sign_in_token"], "label": "test" });
         let (status, answer) = house.post("sign-in", &sign_in);
@@ -47,8 +50,15 @@ impl House {
 
     /// Starts the server; gives the first line that it says.
     pub(crate) fn start(&mut self) -> Json {
+        let line = self.begin();
+        let first = self.first(line);
+        first.unwrap_or_else(|| panic!("the server did not start: {}", self.logged()))
+    }
+
+    /// Starts the server and waits for nothing.
+    pub(crate) fn begin(&mut self) -> ChildStdout {
         let mut server = hermetic(Command::new(SPELLBOOK), self.data.path())
-            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--json", "--listen", &self.listen, "--data"])
             .arg(self.data.path().join("data"))
             .arg("--config")
             .arg(self.data.path().join("config.toml"))
@@ -59,13 +69,18 @@ impl House {
             .unwrap();
         let (said, errors) = (Arc::clone(&self.said), BufReader::new(server.stderr.take().unwrap()));
         std::thread::spawn(move || errors.lines().map_while(Result::ok).for_each(|line| said.line(&line)));
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let out = server.stdout.take().unwrap();
         self.server = Some(server);
-        let first: Json = serde_json::from_str(&line)
-            .unwrap_or_else(|_| panic!("the server did not start: {}", self.logged()));
-        self.url = first["url"].as_str().unwrap().to_owned();
-        first
+        out
+    }
+
+    /// The first line that a server says that was begun; `None` when it ended before.
+    pub(crate) fn first(&mut self, out: ChildStdout) -> Option<Json> {
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line).unwrap();
+        let first: Json = serde_json::from_str(&line).ok()?;
+        first["url"].as_str().unwrap().clone_into(&mut self.url);
+        Some(first)
     }
 
     /// Where the server is, and the token of who is signed in.
@@ -97,6 +112,12 @@ impl House {
         let mut server = self.server.take().expect("the server runs");
         server.kill().unwrap();
         server.wait().unwrap();
+    }
+
+    /// The same, for who may meet a server that dies.
+    pub(crate) fn try_get(&self, path: &str) -> Option<Json> {
+        let answer = self.client.get(self.api(path)).bearer_auth(&self.token).send().ok()?;
+        answer.status().is_success().then(|| answer.json().ok())?
     }
 
     pub(crate) fn get(&self, path: &str) -> Json {
@@ -191,25 +212,25 @@ impl Drop for House {
     }
 }
 
-/// What a server logged, over all its lives.
+/// What a server logged, over all its lives, and what a test wrote down between.
 #[derive(Default)]
-struct Said {
+pub(crate) struct Said {
     lines: Mutex<Vec<String>>,
     more: Condvar,
 }
 
 impl Said {
-    fn line(&self, line: &str) {
+    pub(crate) fn line(&self, line: &str) {
         self.lines.lock().unwrap().push(line.to_owned());
         self.more.notify_all();
     }
 
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.lines.lock().unwrap().len()
     }
 
     /// Waits for more lines than these; whether they came within a minute.
-    fn more_than(&self, count: usize) -> bool {
+    pub(crate) fn more_than(&self, count: usize) -> bool {
         let lines = self.lines.lock().unwrap();
         let few = |lines: &mut Vec<String>| lines.len() <= count;
         let (_lines, waited) = self.more.wait_timeout_while(lines, Duration::from_secs(60), few).unwrap();

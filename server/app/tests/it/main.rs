@@ -24,6 +24,7 @@ mod jail_registries;
 mod jail_secrets;
 mod jail_stages;
 mod jail_state;
+mod jail_story;
 mod jail_worker;
 mod local_model_run;
 mod mcp;
