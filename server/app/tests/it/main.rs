@@ -11,6 +11,7 @@ mod admission;
 mod cli;
 mod daemons;
 mod explain;
+mod forges;
 mod github;
 mod house;
 mod jail_agents;
