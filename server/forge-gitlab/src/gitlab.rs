@@ -63,6 +63,9 @@ impl Forge for GitLab {
         if let EffectKind::Noop { reason } = &effect.kind {
             return Ok(Receipt { url: None, summary: reason.clone() });
         }
+        if let Some(place) = repository.origin.place() {
+            self.account.foresee_write(place.id)?;
+        }
         let visit = self.visit(repository).await?;
         Ok(forge_remote::perform(&visit, effect).await?)
     }

@@ -263,6 +263,15 @@ impl Account {
         Ok((items, Rest::More))
     }
 
+    /// Whether it is worth to begin: what will not be let in need not look at how things are.
+    ///
+    /// # Errors
+    /// Says from when on.
+    pub fn foresee_write(&self, repository: u64) -> Result<(), Failure> {
+        let foreseen = self.pace().foresee_write(repository, self.clock.now());
+        foreseen.map_err(|from| Failure::in_time(self.service, from))
+    }
+
     /// Whether a repository may be written to at this moment.
     ///
     /// # Errors

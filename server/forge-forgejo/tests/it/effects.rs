@@ -149,3 +149,16 @@ async fn nobody_asks_again_before_the_forge_says_so() {
     assert!(house.gate.seen().is_empty(), "nothing was asked");
     house.done(&effect).await;
 }
+
+#[tokio::test]
+async fn who_has_to_wait_asks_nothing() {
+    let house = House::new().await;
+    let hello = || comment(CommentTarget::Thread { number: ISSUE }, "Hello.");
+    let (first, second) = (house.effect("first", hello()), house.effect("second", hello()));
+    house.done(&first).await;
+    house.gate.seen();
+    let waits = ports::forge::Forge::perform(&house.forge, &house.repository, &second).await;
+    assert!(waits.expect_err("writes are a second apart").not_before.is_some());
+    assert!(house.gate.seen().is_empty());
+    house.done(&second).await;
+}

@@ -160,3 +160,16 @@ async fn what_gitlab_does_not_do_is_refused_in_words() {
     house.done(&house.effect("error", status(StatusState::Error))).await;
     assert_eq!(house.gate.behind().statuses[0]["status"], "failed", "there is no `error`");
 }
+
+#[tokio::test]
+async fn who_has_to_wait_asks_nothing() {
+    let house = House::new().await;
+    let hello = || comment(CommentTarget::Thread { number: ISSUE }, "Hello.");
+    let (first, second) = (house.effect("first", hello()), house.effect("second", hello()));
+    house.done(&first).await;
+    house.gate.seen();
+    let waits = ports::forge::Forge::perform(&house.forge, &house.repository, &second).await;
+    assert!(waits.expect_err("writes are a second apart").not_before.is_some());
+    assert!(house.gate.seen().is_empty());
+    house.done(&second).await;
+}
