@@ -113,7 +113,7 @@ fn github() -> forge_github::Config {
 }
 
 /// The repository of the webhooks. Nobody looks at it meanwhile.
-fn repository(forge: ForgeName, unique: uuid::Uuid, now: Timestamp) -> Repository {
+pub(crate) fn repository(forge: ForgeName, unique: uuid::Uuid, now: Timestamp) -> Repository {
     let place = Some(Place { forge, path: "bench/bench".to_owned(), id: REPOSITORY });
     let url = "https://localhost/bench/bench.git".to_owned();
     let later = now.after(std::time::Duration::from_secs(24 * 3600));

@@ -156,13 +156,22 @@ async fn connect(to: SocketAddr, number: usize) -> anyhow::Result<SendRequest<Fu
 }
 
 /// A webhook that GitHub sent about a comment, up to the comment's number and after it.
-struct Letter {
+pub(crate) struct Letter {
     before: String,
     after: String,
 }
 
 impl Letter {
     fn read() -> anyhow::Result<Self> {
+        Self::with(|_| ())
+    }
+
+    /// One in which somebody says this.
+    pub(crate) fn saying(text: &str) -> anyhow::Result<Self> {
+        Self::with(|letter| letter["comment"]["body"] = json!(text))
+    }
+
+    fn with(change: impl FnOnce(&mut Value)) -> anyhow::Result<Self> {
         let tools = Tools::from_environment(tools::variable);
         let path = "webhooks/node_modules/@octokit/webhooks-examples/api.github.com/index.json";
         let path = tools.directory.join(path);
@@ -175,12 +184,13 @@ impl Letter {
         letter["comment"]["id"] = json!(NUMBER);
         letter["repository"]["id"] = json!(REPOSITORY);
         letter["repository"]["full_name"] = json!("bench/bench");
+        change(&mut letter);
         let text = letter.to_string();
         let (before, after) = text.split_once(&NUMBER.to_string()).context("no number")?;
         Ok(Self { before: before.to_owned(), after: after.to_owned() })
     }
 
-    fn written(&self, number: u64) -> Vec<u8> {
+    pub(crate) fn written(&self, number: u64) -> Vec<u8> {
         format!("{}{}{}", self.before, 1_000_000 + number, self.after).into_bytes()
     }
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "printing figures is what this program is for")]
 
+mod comment;
 mod door;
 mod figure;
 mod gateway;
@@ -18,7 +19,7 @@ mod thousand;
 use std::process::ExitCode;
 
 /// What can be measured.
-const AREAS: [&str; 6] = ["sandbox", "intake", "gateway", "git", "manifest", "server"];
+const AREAS: [&str; 7] = ["sandbox", "intake", "comment", "gateway", "git", "manifest", "server"];
 /// What areas start this program as, besides themselves.
 const ROLES: [&str; 5] = ["--provider", "--door", "--thousand", "--intake", "--load"];
 
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
                 Ok(figures)
             }),
             "intake" => runtime.block_on(intake::measure()),
+            "comment" => runtime.block_on(comment::measure()),
             "gateway" => runtime.block_on(gateway::measure()),
             "git" => runtime.block_on(git::measure()),
             "manifest" => manifest::measure(),
