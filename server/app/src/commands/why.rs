@@ -62,7 +62,13 @@ fn shown(event: &Event, matches: &[Match], ui: &Ui) -> Result<(), CommandError> 
         ui.paint(Tone::Dim, &event.id),
     ))?;
     if matches.is_empty() {
-        return ui.line("  no daemon on a deploy branch waits for this, or it is not decided yet");
+        // What its author may do is asked where there is a command, or a daemon that waits.
+        let commands = event.kind == "comment" && event.actor_role.is_some();
+        return ui.line(if commands {
+            "  it asked for no daemon; the answer is where it was asked"
+        } else {
+            "  no daemon on a deploy branch waits for this, or it is not decided yet"
+        });
     }
     let rows = matches.iter().map(|decision| {
         let (tone, word) = match decision.run {
