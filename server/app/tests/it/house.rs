@@ -230,10 +230,15 @@ impl Said {
     }
 
     /// Waits for more lines than these; whether they came within a minute.
-    pub(crate) fn more_than(&self, count: usize) -> bool {
+    fn more_than(&self, count: usize) -> bool {
+        self.more_within(count, Duration::from_secs(60))
+    }
+
+    /// The same within some time.
+    pub(crate) fn more_within(&self, count: usize, time: Duration) -> bool {
         let lines = self.lines.lock().unwrap();
         let few = |lines: &mut Vec<String>| lines.len() <= count;
-        let (_lines, waited) = self.more.wait_timeout_while(lines, Duration::from_secs(60), few).unwrap();
+        let (_lines, waited) = self.more.wait_timeout_while(lines, time, few).unwrap();
         !waited.timed_out()
     }
 }

@@ -58,6 +58,7 @@ const ENDED: &str = "a_story_has_ended";
 fn a_pull_request_is_planned_reviewed_and_mended() {
     let story = tell("app", None);
     insta::assert_snapshot!(ENDED, story.shown);
+    insta::assert_snapshot!(story.told);
 }
 
 #[test]
@@ -73,6 +74,8 @@ fn killed_at_other_points_it_ends_the_same() {
 /// What came of a story.
 struct Told {
     shown: String,
+    /// What people are told who ask the server about it.
+    told: String,
     deaths: Vec<String>,
     rises: Vec<Duration>,
 }
@@ -217,9 +220,21 @@ impl Story {
         self.until("every webhook", |story| hooks::is_all_delivered(&story.front().hub()));
         self.comment(number, "/spellbook help");
         self.until("the last answer", |story| story.said_by_server(number, "five commands").is_some());
-        let shown = shown::of(&self.front());
+        let runs = self.house.runs("acme/app");
+        let mut runs: Vec<String> =
+            runs.iter().map(|run| format!("{} {}", run["daemon"], run["status"])).collect();
+        runs.sort();
+        let shown = format!("{}\nruns: {}", shown::of(&self.front()), runs.join(", "));
         let deaths = self.front().fate().deaths.clone();
-        Told { shown, deaths, rises: self.rises }
+        Told { shown, told: self.told(), deaths, rises: self.rises }
+    }
+
+    /// What the command line says about the story.
+    fn told(&self) -> String {
+        let asked: [&[&str]; 3] = [&["list"], &["status"], &["why", "acme/app#1", "--last", "20"]];
+        let said =
+            asked.map(|asked| format!("$ spellbook {}\n{}\n", asked.join(" "), self.house.says_to(asked)));
+        shown::timeless(&shown::anonymous(&said.concat()))
     }
 
     /// The next part of the story begins, with its share of deaths.
@@ -243,8 +258,9 @@ impl Story {
             } else if look(self) {
                 return;
             } else {
-                let more = began.elapsed() < LONGEST && self.house.said.more_than(said);
-                assert!(more, "waited in vain for {what}\n{}", self.house.logged());
+                // Not everything that a server records is followed by a line.
+                self.house.said.more_within(said, Duration::from_secs(1));
+                assert!(began.elapsed() < LONGEST, "waited in vain for {what}\n{}", self.house.logged());
             }
         }
     }

@@ -34,7 +34,7 @@ pub(super) fn of(front: &Front) -> String {
 }
 
 /// Runs and commits are nobody in particular.
-fn anonymous(text: &str) -> String {
+pub(super) fn anonymous(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -58,4 +58,15 @@ fn anonymous(text: &str) -> String {
         rest = after;
     }
     shown
+}
+
+/// Without moments.
+pub(super) fn timeless(text: &str) -> String {
+    let is_moment = |word: &str| word.ends_with('Z') && word.contains('T') && word.contains(':');
+    let line = |line: &str| {
+        let words: Vec<&str> =
+            line.split(' ').map(|word| if is_moment(word) { "MOMENT" } else { word }).collect();
+        words.join(" ")
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
