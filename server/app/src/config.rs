@@ -119,7 +119,7 @@ pub struct Remotes {
 pub struct Comments {
     /// What the server answers to; `/spellbook` when it is not said.
     pub prefix: Option<Prefix>,
-    /// Its account on forges, without the `@`, by which it may be called too.
+    /// What may stand behind an `@` in its place; the name of the server's account on the forge when it is not said.
     pub bot: Option<String>,
 }
 

@@ -15,7 +15,7 @@ use forge_forgejo::Forgejo;
 use forge_github::{Access, GitHub};
 use forge_gitlab::GitLab;
 use forge_hosted::HostedForge;
-use ports::forge::{Fact, Forge, ForgeError, Host, PullRequest};
+use ports::forge::{Account, Fact, Forge, ForgeError, Host, PullRequest};
 use ports::source::RemotePolicy;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -239,6 +239,10 @@ impl Forge for Forges {
 
     async fn role(&self, repository: &Repository, account: &str) -> Result<Option<String>, ForgeError> {
         self.of(repository)?.role(repository, account).await
+    }
+
+    async fn own_account(&self, repository: &Repository) -> Result<Option<Account>, ForgeError> {
+        self.of(repository)?.own_account(repository).await
     }
 
     async fn pull_request(

@@ -83,7 +83,8 @@ pub struct Settings {
     pub budgets: Vec<Budget>,
     /// What the server answers to in comments.
     pub prefix: String,
-    /// The server's account on forges, without the `@`, by which it is called too.
+    /// What people may write behind an `@` in place of the prefix; the name of the server's own account where it
+    /// is not said.
     pub bot: Option<String>,
 }
 

@@ -5,7 +5,7 @@ use forge_remote::{Failure, escaped};
 use ports::forge::PullRequest;
 use serde_json::Value;
 
-use crate::shape::{flag, is_from_fork, pull_payload, text};
+use crate::shape::{flag, is_from_fork, number, pull_payload, text};
 use crate::tokens::odd;
 use crate::visit::Visit;
 
@@ -35,16 +35,17 @@ impl Visit<'_> {
     }
 }
 
-fn pull_request(number: u64, pull: &Value) -> Option<PullRequest> {
+fn pull_request(nth: u64, pull: &Value) -> Option<PullRequest> {
     Some(PullRequest {
-        number,
+        number: nth,
         head: Commit::parse(text(pull, "/head/sha")?).ok()?,
         branch: Branch::parse(text(pull, "/head/ref")?).ok()?,
         base: Branch::parse(text(pull, "/base/ref")?).ok()?,
         from_fork: is_from_fork(pull),
         author: text(pull, "/user/login").unwrap_or("ghost").to_owned(),
+        author_id: number(pull, "/user/id"),
         open: text(pull, "/state") == Some("open"),
-        reference: format!("refs/pull/{number}/head"),
+        reference: format!("refs/pull/{nth}/head"),
         payload: pull_payload(pull),
     })
 }

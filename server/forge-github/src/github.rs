@@ -8,7 +8,7 @@ use domain::repository::Repository;
 use domain::time::Timestamp;
 use forge_remote::{Answer, Failure, Pace, Verb, escaped, is_token};
 use ports::clock::Clock;
-use ports::forge::{Fact, Forge, ForgeError, PullRequest};
+use ports::forge::{Account, Fact, Forge, ForgeError, PullRequest};
 use ports::source::Source;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -212,6 +212,13 @@ impl Forge for GitHub {
 
     async fn role(&self, repository: &Repository, account: &str) -> Result<Option<String>, ForgeError> {
         Ok(self.visit(repository).await?.role(account).await?)
+    }
+
+    async fn own_account(&self, repository: &Repository) -> Result<Option<Account>, ForgeError> {
+        if self.own.get().is_none() {
+            self.visit(repository).await?;
+        }
+        Ok(self.own.get().map(|own| Account { id: own.id, name: own.login.clone() }))
     }
 
     async fn pull_request(

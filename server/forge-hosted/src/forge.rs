@@ -9,7 +9,7 @@ use domain::name::Commit;
 use domain::repository::Repository;
 use domain::time::Timestamp;
 use ports::clock::Clock;
-use ports::forge::{Fact, Forge, ForgeError, PullRequest};
+use ports::forge::{Account, Fact, Forge, ForgeError, PullRequest};
 use ports::source::{Source, SourceError};
 use ports::store::{Page, Store};
 use secrecy::SecretString;
@@ -59,6 +59,10 @@ impl Forge for HostedForge {
     async fn role(&self, _repository: &Repository, account: &str) -> Result<Option<String>, ForgeError> {
         let account = self.store.account_find(account).await.map_err(|error| store_failed(&error))?;
         Ok(account.map(|account| role_word(account.role).to_owned()))
+    }
+
+    async fn own_account(&self, _repository: &Repository) -> Result<Option<Account>, ForgeError> {
+        Ok(None)
     }
 
     async fn pull_request(

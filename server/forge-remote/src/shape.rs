@@ -268,6 +268,7 @@ impl Told<'_> {
         payload.insert("action".to_owned(), json!(self.action));
         let mut sender = Map::new();
         texts(&mut sender, self.sender, &["login", "type"]);
+        numbers(&mut sender, self.sender, &["id"]);
         payload.insert("sender".to_owned(), Value::Object(sender));
         let mut repository = Map::new();
         texts(&mut repository, self.repository, &["full_name"]);

@@ -25,6 +25,13 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     /// Says whether trying again may help.
     async fn role(&self, repository: &Repository, account: &str) -> Result<Option<String>, ForgeError>;
 
+    /// The account by which the server does what it does where a repository is, asked once; `None` where it has
+    /// none, as on the built-in host.
+    ///
+    /// # Errors
+    /// Says whether trying again may help.
+    async fn own_account(&self, repository: &Repository) -> Result<Option<Account>, ForgeError>;
+
     /// A pull request as it is at this moment; `None` when there is none of this number.
     ///
     /// # Errors
@@ -182,6 +189,27 @@ pub struct Fact {
     pub occurred_at: Timestamp,
 }
 
+/// An account on a forge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The forge's own number for it, which is nobody else's.
+    pub id: u64,
+    /// Its name, as `spellbook[bot]`.
+    pub name: String,
+}
+
+impl Account {
+    /// What people write behind an `@` when they mean it.
+    pub fn handle(&self) -> &str {
+        self.name.strip_suffix("[bot]").unwrap_or(&self.name)
+    }
+
+    /// Whether somebody is this account: by the number, and by the name only where no number is told.
+    pub fn is(&self, id: Option<u64>, name: &str) -> bool {
+        id.map_or_else(|| self.name.eq_ignore_ascii_case(name), |id| id == self.id)
+    }
+}
+
 /// A pull request at a moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PullRequest {
@@ -197,6 +225,8 @@ pub struct PullRequest {
     pub from_fork: bool,
     /// Who opened it.
     pub author: String,
+    /// That account's number, where the forge tells it.
+    pub author_id: Option<u64>,
     /// Whether it is open.
     pub open: bool,
     /// The ref of the repository that holds its commits, for those whose branch is elsewhere too.

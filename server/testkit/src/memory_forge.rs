@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use domain::effect::{CommentTarget, Effect, EffectKind, Receipt};
 use domain::repository::Repository;
 use domain::time::Timestamp;
-use ports::forge::{Fact, Forge, ForgeError, PullRequest};
+use ports::forge::{Account, Fact, Forge, ForgeError, PullRequest};
 use secrecy::SecretString;
 
 /// A forge that remembers what it was told. It is whatever a test makes of it; nobody is known to it at first.
@@ -18,6 +18,7 @@ pub struct MemoryForge {
 
 #[derive(Debug, Default)]
 struct State {
+    own: Option<Account>,
     roles: BTreeMap<String, String>,
     pulls: BTreeMap<u64, PullRequest>,
     recent: Vec<Fact>,
@@ -29,6 +30,11 @@ impl MemoryForge {
     /// Gives an account a role.
     pub fn member(&self, account: &str, role: &str) {
         self.state().roles.insert(account.to_owned(), role.to_owned());
+    }
+
+    /// The server does what it does by this account.
+    pub fn known_as(&self, id: u64, name: &str) {
+        self.state().own = Some(Account { id, name: name.to_owned() });
     }
 
     /// Opens or changes a pull request.
@@ -95,6 +101,11 @@ impl Forge for MemoryForge {
 
     async fn role(&self, _repository: &Repository, account: &str) -> Result<Option<String>, ForgeError> {
         Ok(self.answer()?.roles.get(account).cloned())
+    }
+
+    /// It is known to the server already, so that nothing is asked.
+    async fn own_account(&self, _repository: &Repository) -> Result<Option<Account>, ForgeError> {
+        Ok(self.state().own.clone())
     }
 
     async fn pull_request(

@@ -13,6 +13,7 @@ use domain::name::{Branch, DaemonId};
 use domain::repository::{BranchHead, BranchRole};
 use domain::revision::{Revision, RevisionContent};
 use domain::trigger::{TriggerKind, WRITE, reaches};
+use ports::forge::Account;
 use ports::store::StoreError;
 use serde_json::{Map, Value as Json};
 
@@ -26,6 +27,7 @@ const READ: &str = "read";
 /// What a comment leads to.
 pub(crate) async fn decide(scene: &mut Scene<'_>) -> Result<Decision, Undecided> {
     let Some(comment) = Comment::of(scene) else { return Ok(Decision::default()) };
+    scene.meet_own().await?;
     // Answers of programs, ours among them, would be heard without end.
     let deaf = if scene.event.actor.bot {
         Some("what programs say starts nothing")
@@ -124,7 +126,7 @@ impl Vocabulary {
         let settings = &scene.world.settings;
         let language = Language {
             prefix: &settings.prefix,
-            bot: settings.bot.as_deref(),
+            bot: settings.bot.as_deref().or_else(|| scene.own().map(Account::handle)),
             daemons: &self.daemons,
             words: &self.words,
         };

@@ -16,7 +16,7 @@ use domain::time::Timestamp;
 use domain::trigger::{WRITE, reaches};
 use domain::value::Taint;
 use ports::Retry;
-use ports::forge::{ForgeError, PullRequest};
+use ports::forge::{Account, ForgeError, PullRequest};
 use ports::source::{SourceError, View};
 use ports::store::StoreError;
 use serde_json::{Value as Json, json};
@@ -56,6 +56,7 @@ pub(crate) struct Scene<'w> {
     pub(crate) event: Event,
     pub(crate) about: About,
     roles: BTreeMap<String, Option<String>>,
+    own: Option<Account>,
 }
 
 /// What an event is about.
@@ -78,7 +79,7 @@ pub(crate) struct Pull {
 
 impl<'w> Scene<'w> {
     pub(crate) fn new(world: &'w World, repository: Repository, event: Event) -> Self {
-        Self { world, repository, event, about: About::Nothing, roles: BTreeMap::new() }
+        Self { world, repository, event, about: About::Nothing, roles: BTreeMap::new(), own: None }
     }
 
     /// The pull request.
@@ -110,6 +111,31 @@ impl<'w> Scene<'w> {
         Ok(role)
     }
 
+    /// The server's own account here, as far as it is known.
+    pub(crate) const fn own(&self) -> Option<&Account> {
+        self.own.as_ref()
+    }
+
+    /// Learns which account here is the server's own. What that does is a program's doing, also where its forge
+    /// takes it for a person, and where nobody knew yet when the event came.
+    pub(crate) async fn meet_own(&mut self) -> Result<(), Undecided> {
+        if self.own.is_some() {
+            return Ok(());
+        }
+        self.own = match self.world.forge.own_account(&self.repository).await {
+            Ok(own) => own,
+            Err(error) => {
+                later(error).map(|message| tracing::warn!("the own account is not known: {message}"))?;
+                None
+            }
+        };
+        let sender = self.event.payload.pointer("/sender/id").and_then(Json::as_u64);
+        if self.own.as_ref().is_some_and(|own| own.is(sender, &self.event.actor.name)) {
+            self.event.actor.bot = true;
+        }
+        Ok(())
+    }
+
     /// Learns what the one who made it happen may do; of events that forges tell nobody knows before.
     pub(crate) async fn meet_actor(&mut self) -> Result<(), Undecided> {
         let asks = match self.event.kind {
@@ -125,6 +151,9 @@ impl<'w> Scene<'w> {
             | EventKind::Daemon
             | EventKind::Manual => false,
         };
+        if asks {
+            self.meet_own().await?;
+        }
         if asks && self.event.actor.role.is_none() && !self.event.actor.bot {
             let name = self.event.actor.name.clone();
             self.event.actor.role = self.role(&name).await?;
@@ -182,6 +211,7 @@ impl<'w> Scene<'w> {
                 base: subject.base.clone(),
                 from_fork: subject.standing == Standing::Stranger,
                 author: String::new(),
+                author_id: None,
                 open: true,
                 reference: String::new(),
                 payload: Json::Null,
@@ -209,8 +239,8 @@ impl<'w> Scene<'w> {
         if pull.from_fork {
             return Ok(Standing::Stranger);
         }
-        let own = |bot: &String| bot.eq_ignore_ascii_case(pull.author.trim_end_matches("[bot]"));
-        if self.world.settings.bot.as_ref().is_some_and(own) {
+        self.meet_own().await?;
+        if self.own.as_ref().is_some_and(|own| own.is(pull.author_id, &pull.author)) {
             return Ok(Standing::Member);
         }
         let role = self.role(&pull.author).await?;

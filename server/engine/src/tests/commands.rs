@@ -1,5 +1,6 @@
 //! What people ask for in comments, and what they are answered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::command::{Language, read};
@@ -150,6 +151,38 @@ async fn who_may_not_write_commands_little() {
     talk.work().await;
     assert_eq!(talk.house.statuses("review").await, Vec::<&str>::new());
     insta::assert_snapshot!(talk.script(&[]).await);
+}
+
+#[tokio::test]
+async fn it_is_called_by_its_own_name_and_does_not_hear_itself() {
+    let talk = talk(&[("review", REVIEW)]).await;
+    talk.says("ada", "@robot run review").await;
+    assert!(talk.runs().await.is_empty(), "nobody is called so");
+    talk.house.forge.known_as(41, "Robot[bot]");
+    talk.says("ada", "@robot run review").await;
+    assert_eq!(talk.runs().await.len(), 1);
+    talk.house.forge.known_as(41, "robot");
+    for name in ["robot", "renamed"] {
+        talk.house.forge.member(name, "admin");
+        talk.says_as(41, name, "/spellbook run review").await;
+        assert_eq!(talk.why().await, ["review: what programs say starts nothing"], "{name}");
+    }
+    talk.says("Robot", "/spellbook run review").await;
+    assert_eq!(talk.runs().await.len(), 1, "where no number is told, the name counts");
+    talk.says_as(42, "robot", "/spellbook run review").await;
+    assert_eq!(talk.runs().await.len(), 2, "another account of that name is a person");
+}
+
+#[tokio::test]
+async fn the_operator_may_name_it_otherwise() {
+    let mut house = House::new(&[("review", REVIEW)]).await;
+    Arc::get_mut(&mut house.world).expect("nobody else has it").settings.bot = Some("scribe".to_owned());
+    house.forge.known_as(41, "robot[bot]");
+    let talk = Talk::about_issue(house);
+    talk.says("ada", "@robot run review").await;
+    assert!(talk.runs().await.is_empty());
+    talk.says("ada", "@scribe run review").await;
+    assert_eq!(talk.runs().await.len(), 1);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use domain::memo::MemoKind;
 use domain::name::Commit;
 use domain::run::{Run, Standing};
 use domain::stage::StageEnd;
+use ports::forge::{Forge, PullRequest};
 use ports::store::{Memos, Outbox};
 
 use super::house::House;
@@ -253,6 +254,25 @@ async fn a_command_works_on_the_pull_request() {
     (runs are worked off)
        < A change: theirs
     ");
+}
+
+#[tokio::test]
+async fn what_the_server_offered_itself_is_no_strangers() {
+    let daemon = "
+  on: { pull_request: {} }
+  stages: [{ name: Look, script: say looked }]
+";
+    let talk = talk(&[("look", daemon)]).await;
+    talk.house.forge.known_as(41, "robot");
+    for (nth, id, standing) in [(0, 41, Standing::Member), (1, 42, Standing::Stranger)] {
+        let head = talk.house.proposed(&[("a", &format!("{nth}\n"))]);
+        talk.at(&head, "robot", false);
+        let there = talk.house.forge.pull_request(&talk.house.repository, 7).await.unwrap().unwrap();
+        talk.house.forge.pull(PullRequest { author_id: Some(id), ..there });
+        talk.says("ada", "/spellbook run look").await;
+        let run = talk.runs().await.pop().unwrap();
+        assert_eq!((run.start(), run.subject.as_ref().unwrap().standing), (&head, standing), "{id}");
+    }
 }
 
 #[tokio::test]

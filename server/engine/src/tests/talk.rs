@@ -24,7 +24,7 @@ pub(super) struct Talk {
     number: u64,
     is_pull: bool,
     text: RefCell<String>,
-    comments: Cell<u64>,
+    count: Cell<u64>,
     performed: Cell<usize>,
 }
 
@@ -33,8 +33,8 @@ impl Talk {
     pub(super) fn about_issue(house: House) -> Self {
         house.forge.member("ada", "write");
         house.forge.member("tom", "triage");
-        let (comments, performed) = (Cell::new(100), Cell::new(0));
-        Self { house, number: 3, is_pull: false, text: RefCell::default(), comments, performed }
+        let (count, performed) = (Cell::new(100), Cell::new(0));
+        Self { house, number: 3, is_pull: false, text: RefCell::default(), count, performed }
     }
 
     /// The same with a pull request.
@@ -51,6 +51,7 @@ impl Talk {
             base: build::name("main"),
             from_fork,
             author: by.to_owned(),
+            author_id: None,
             open: true,
             reference: "refs/pull/7/head".to_owned(),
             payload: json!({ "number": self.number, "title": "A change", "fork": from_fork }),
@@ -63,15 +64,26 @@ impl Talk {
     }
 
     pub(super) async fn edits(&self, who: &str, body: &str, action: &str) {
-        self.comments.set(self.comments.get() + 1);
-        let id = self.comments.get();
+        self.comments(json!({ "login": who }), body, action).await;
+    }
+
+    /// The account of this number comments, by whatever name.
+    pub(super) async fn says_as(&self, id: u64, who: &str, body: &str) {
+        self.comments(json!({ "login": who, "id": id }), body, "created").await;
+    }
+
+    async fn comments(&self, sender: Json, body: &str, action: &str) {
+        let who = sender["login"].as_str().unwrap_or_default().to_owned();
+        self.count.set(self.count.get() + 1);
+        let id = self.count.get();
         let payload = json!({
             "action": action,
+            "sender": sender,
             "issue": { "number": self.number, "pull_request": self.is_pull },
             "comment": { "id": id, "kind": "issue", "body": body },
         });
         self.note(&format!("{who}: {}", body.replace('\n', "\n     ")));
-        self.happens(EventKind::Comment, who, None, payload).await;
+        self.happens(EventKind::Comment, &who, None, payload).await;
     }
 
     /// Something happens to the pull request, at a commit.

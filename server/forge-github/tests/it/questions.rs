@@ -161,6 +161,23 @@ async fn it_is_at_home_where_the_app_is_installed() {
 }
 
 #[tokio::test]
+async fn whose_account_it_is_is_asked_once() {
+    for access in [
+        Access::App { id: "Iv1.abc".to_owned(), key: KEY.into() },
+        Access::Token { token: "ghp_plain".into(), account: None },
+    ] {
+        let house = House::with(access).await;
+        let own = house.forge.own_account(&house.repository).await.unwrap().expect("it has one");
+        assert_eq!((own.id, own.name.as_str(), own.handle()), (BOT, "spellbook[bot]", "spellbook"));
+        house.gate.seen();
+        house.forge.own_account(&house.repository).await.unwrap();
+        assert!(house.gate.seen().is_empty());
+        let pull = house.forge.pull_request(&house.repository, PULL).await.unwrap().expect("it is there");
+        assert_eq!(pull.author_id, Some(ADA));
+    }
+}
+
+#[tokio::test]
 async fn what_never_arrived_is_asked_for_again() {
     let house = House::new().await;
     let delivery = |id: u64, guid: &str, code: u16, at: &str| json!({ "id": id, "guid": guid, "status_code": code, "delivered_at": at, "event": "push" });
