@@ -15,7 +15,7 @@ use forge_forgejo::Forgejo;
 use forge_github::{Access, GitHub};
 use forge_gitlab::GitLab;
 use forge_hosted::HostedForge;
-use ports::forge::{Account, Fact, Forge, ForgeError, Host, PullRequest};
+use ports::forge::{Account, Fact, Forge, ForgeError, Host, PullRequest, Thing};
 use ports::source::RemotePolicy;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -243,6 +243,10 @@ impl Forge for Forges {
 
     async fn own_account(&self, repository: &Repository) -> Result<Option<Account>, ForgeError> {
         self.of(repository)?.own_account(repository).await
+    }
+
+    async fn look(&self, repository: &Repository, url: &str) -> Result<Option<Thing>, ForgeError> {
+        self.of(repository)?.look(repository, url).await
     }
 
     async fn pull_request(

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::id::{EffectId, RepositoryId, RunId};
 use crate::name::{Branch, Commit, DaemonId, Digest, SecretName, Tag};
@@ -478,4 +479,43 @@ pub struct Receipt {
     pub url: Option<String>,
     /// One sentence: `opened proposal #3`.
     pub summary: String,
+    /// What was written, part by part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub written: Vec<Written>,
+}
+
+impl Receipt {
+    /// It became something that says nothing, or nothing that can be looked at.
+    pub fn new(url: Option<String>, summary: impl Into<String>) -> Self {
+        Self { url, summary: summary.into(), written: Vec::new() }
+    }
+
+    /// A text stands where it can be looked at.
+    #[must_use]
+    pub fn says(self, text: &str) -> Self {
+        let url = self.url.clone();
+        self.saying(url, text)
+    }
+
+    /// A text stands at an address; without an address nobody will find it.
+    #[must_use]
+    pub fn saying(mut self, url: Option<String>, text: &str) -> Self {
+        self.written.extend(url.map(|url| Written { url, print: print(text) }));
+        self
+    }
+}
+
+/// A text that was written, by which it is known again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Where it stands.
+    pub url: String,
+    /// Its fingerprint.
+    pub print: String,
+}
+
+/// The fingerprint of a text: SHA-256, whatever a forge does to the ends of its lines and to its own end.
+pub fn print(text: &str) -> String {
+    let text = text.replace("\r\n", "\n");
+    hex::encode(Sha256::digest(text.trim_end().as_bytes()))
 }

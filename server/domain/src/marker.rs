@@ -3,6 +3,7 @@
 //! swallowed by the text above.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +81,53 @@ impl Marker {
         let json = serde_json::to_string(self).expect("because a marker is JSON");
         // Nothing in it may end the comment that it stands in.
         format!("{OPENS}{}{CLOSES}", json.replace('>', "\\u003e"))
+    }
+}
+
+/// What the message of a commit says of the run that made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trailers {
+    /// The daemon.
+    pub daemon: String,
+    /// The run.
+    pub run: RunId,
+    /// The commit of the daemon.
+    pub commit: String,
+    /// The tree of the daemon's directory.
+    pub digest: String,
+}
+
+impl Trailers {
+    /// Those of a run.
+    pub fn of(run: &Provenance) -> Self {
+        Self {
+            daemon: run.daemon.to_string(),
+            run: run.run,
+            commit: run.commit.to_string(),
+            digest: run.digest.to_string(),
+        }
+    }
+
+    /// Those in a message; of two of a name the last one counts, as git itself has it.
+    pub fn find(message: &str) -> Option<Self> {
+        let value = |name: &str| {
+            let lines = message.lines().rev();
+            let mut values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            values.next().map(|value| value.trim().to_owned())
+        };
+        Some(Self {
+            daemon: value("Spellbook-Daemon")?,
+            run: value("Spellbook-Run")?.parse().ok()?,
+            commit: value("Spellbook-Commit")?,
+            digest: value("Spellbook-Digest")?,
+        })
+    }
+}
+
+impl fmt::Display for Trailers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Spellbook-Daemon: {}\nSpellbook-Run: {}", self.daemon, self.run)?;
+        writeln!(f, "Spellbook-Commit: {}\nSpellbook-Digest: {}", self.commit, self.digest)
     }
 }
 
@@ -206,6 +254,16 @@ mod tests {
         assert_eq!((marker.key.as_str(), marker.act), (effect.key.as_str(), Some(Act::Plan)));
         assert_eq!(Marker::find("no marker"), None);
         assert_eq!(Marker::find("<!-- spellbook {} -->"), None);
+    }
+
+    #[test]
+    fn a_commit_says_whose_it_is() {
+        let Author::Run(run) = by_run(7) else { panic!("it is by a run") };
+        let trailers = Trailers::of(&run);
+        assert_eq!(Trailers::find(&format!("Mend it\n\n{trailers}")), Some(trailers.clone()));
+        let other = trailers.to_string().replace("review", "other");
+        assert_eq!(Trailers::find(&format!("Mend it\r\n\r\n{other}{trailers}\r\n")), Some(trailers));
+        assert_eq!(Trailers::find("Mend it\n\nSpellbook-Run: run_x\n"), None);
     }
 
     #[test]

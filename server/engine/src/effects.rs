@@ -96,7 +96,7 @@ pub(crate) async fn wanted(
         let (key, kind, status) = match stated {
             Ok((key, kind)) => (key, kind, status(execution)),
             Err(Unwanted::Nothing(reason)) => {
-                let receipt = domain::effect::Receipt { url: None, summary: reason.clone() };
+                let receipt = domain::effect::Receipt::new(None, reason.clone());
                 (run_key(execution, index), EffectKind::Noop { reason }, EffectStatus::Done { receipt })
             }
             Err(Unwanted::Refused(reason)) => {

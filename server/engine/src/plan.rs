@@ -255,7 +255,7 @@ pub async fn effects(world: &World, repository: &Repository, pull: &Subject) -> 
     let Some(base) = base(world, repository, pull).await? else { return Ok(Vec::new()) };
     let plan = of(world, repository, &base, &pull.commit).await?;
     let key = format!("plan/{}", pull.number);
-    if plan.is_none() && world.store.effect_keyed(repository.id, &key).await?.is_none() {
+    if plan.is_none() && world.store.effect_keyed(repository.id, &key, 1).await?.is_empty() {
         return Ok(Vec::new());
     }
     let plan = plan.unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::effect::Provenance;
+use domain::marker::Trailers;
 use domain::run::Run;
 
 /// A span as people write it: `40 ms`, `1.5 s`, `15 min`.
@@ -37,10 +38,7 @@ pub fn provenance(run: &Run) -> Provenance {
 
 /// The message of the one commit that a proposal offers.
 pub fn proposal_commit(title: &str, run: &Run) -> String {
-    format!(
-        "{title}\n\nSpellbook-Daemon: {}\nSpellbook-Run: {}\nSpellbook-Commit: {}\nSpellbook-Digest: {}\n",
-        run.daemon, run.id, run.commit, run.digest
-    )
+    format!("{title}\n\n{}", Trailers::of(&provenance(run)))
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl Forgejo {
 impl Forge for Forgejo {
     async fn perform(&self, repository: &Repository, effect: &Effect) -> Result<Receipt, ForgeError> {
         if let EffectKind::Noop { reason } = &effect.kind {
-            return Ok(Receipt { url: None, summary: reason.clone() });
+            return Ok(Receipt::new(None, reason.clone()));
         }
         if let Some(place) = repository.origin.place() {
             self.account.foresee_write(place.id)?;

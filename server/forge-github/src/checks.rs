@@ -108,7 +108,7 @@ impl Reporter<'_> {
             && said(&check, "/head_sha") == report.commit.as_str()
             && count(&check) >= report.remarks.len();
         if stands {
-            Ok(receipt(&check, report, "reported on"))
+            Ok(receipt(&check, report, "reported on").says(&report.summary))
         } else {
             Err(Failure::later("the check is not there as it was made"))
         }
@@ -116,10 +116,8 @@ impl Reporter<'_> {
 }
 
 fn receipt(check: &Value, report: &Report<'_>, verb: &str) -> Receipt {
-    Receipt {
-        url: text(check, "/html_url").map(str::to_owned),
-        summary: format!("{verb} {}: {}", &report.commit.as_str()[..12], report.name),
-    }
+    let url = text(check, "/html_url").map(str::to_owned);
+    Receipt::new(url, format!("{verb} {}: {}", &report.commit.as_str()[..12], report.name))
 }
 
 /// How many remarks GitHub has of it.

@@ -8,7 +8,7 @@ use domain::repository::Repository;
 use domain::time::Timestamp;
 use forge_remote::{Answer, Failure, Pace, Verb, escaped, is_token};
 use ports::clock::Clock;
-use ports::forge::{Account, Fact, Forge, ForgeError, PullRequest};
+use ports::forge::{Account, Fact, Forge, ForgeError, PullRequest, Thing};
 use ports::source::Source;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::client::Client;
 use crate::config::{Access, BuildError, Config, Surroundings};
 use crate::key::AppKey;
+use crate::look::Page;
 use crate::shape::{number, text};
 use crate::tokens::{Token, Tokens, odd};
 use crate::wanted;
@@ -202,7 +203,7 @@ impl GitHub {
 impl Forge for GitHub {
     async fn perform(&self, repository: &Repository, effect: &Effect) -> Result<Receipt, ForgeError> {
         match &effect.kind {
-            EffectKind::Noop { reason } => Ok(Receipt { url: None, summary: reason.clone() }),
+            EffectKind::Noop { reason } => Ok(Receipt::new(None, reason.clone())),
             EffectKind::CallWebhook { .. } => {
                 Err(ForgeError::refused("the server calls webhooks itself, GitHub does not"))
             }
@@ -219,6 +220,13 @@ impl Forge for GitHub {
             self.visit(repository).await?;
         }
         Ok(self.own.get().map(|own| Account { id: own.id, name: own.login.clone() }))
+    }
+
+    async fn look(&self, repository: &Repository, url: &str) -> Result<Option<Thing>, ForgeError> {
+        match Page::parse(&self.config.web_url, url) {
+            Some(page) => Ok(page.look(self, repository).await?),
+            None => Ok(None),
+        }
     }
 
     async fn pull_request(

@@ -21,6 +21,7 @@ mod wanted;
 
 mod ask;
 mod host;
+mod look;
 mod recent;
 
 mod understand;

@@ -61,7 +61,7 @@ impl GitLab {
 impl Forge for GitLab {
     async fn perform(&self, repository: &Repository, effect: &Effect) -> Result<Receipt, ForgeError> {
         if let EffectKind::Noop { reason } = &effect.kind {
-            return Ok(Receipt { url: None, summary: reason.clone() });
+            return Ok(Receipt::new(None, reason.clone()));
         }
         if let Some(place) = repository.origin.place() {
             self.account.foresee_write(place.id)?;

@@ -33,12 +33,16 @@ impl Wanted<'_> {
                 return Ok(self.check_receipt(&there, "a later run has reported already on"));
             }
             // Performed before a crash: it keeps its id and its time.
-            Some(there) if is_same(&there, &check) => return Ok(self.check_receipt(&there, "reported on")),
+            Some(there) if is_same(&there, &check) => {
+                return Ok(self.check_receipt(&there, "reported on").says(&check.summary));
+            }
             Some(_) | None => {}
         }
         self.forge.store.check_put(&check).await.map_err(|error| store_failed(&error))?;
         match self.find_check(&check).await? {
-            Some(stored) if is_same(&stored, &check) => Ok(self.check_receipt(&stored, "reported on")),
+            Some(stored) if is_same(&stored, &check) => {
+                Ok(self.check_receipt(&stored, "reported on").says(&check.summary))
+            }
             _ => Err(ForgeError::later("the check is not there")),
         }
     }
@@ -50,10 +54,8 @@ impl Wanted<'_> {
     }
 
     fn check_receipt(&self, check: &Check, verb: &str) -> Receipt {
-        Receipt {
-            url: Some(format!("/{}/commits/{}", self.repository.path, check.commit)),
-            summary: format!("{verb} {}: {}", &check.commit.as_str()[..12], check.name),
-        }
+        let url = format!("/{}/commits/{}#{}", self.repository.path, check.commit, check.id);
+        Receipt::new(Some(url), format!("{verb} {}: {}", &check.commit.as_str()[..12], check.name))
     }
 }
 

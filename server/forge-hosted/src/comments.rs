@@ -38,7 +38,9 @@ impl Wanted<'_> {
         };
         self.forge.store.comment_put(&comment).await.map_err(|error| store_failed(&error))?;
         match self.find_comment(target, &key).await? {
-            Some(stored) if stored.body == comment.body => Ok(self.comment_receipt(&stored, "commented on")),
+            Some(stored) if stored.body == comment.body => {
+                Ok(self.comment_receipt(&stored, "commented on").says(&comment.body))
+            }
             _ => Err(ForgeError::later("the comment is not there")),
         }
     }
@@ -71,17 +73,7 @@ impl Wanted<'_> {
     }
 
     async fn find_comment(&self, target: &CommentTarget, key: &str) -> Result<Option<Comment>, ForgeError> {
-        let mut after = None;
-        loop {
-            let part =
-                self.forge.store.comment_list(self.repository.id, Some(target), &Self::page(after)).await;
-            let part = part.map_err(|error| store_failed(&error))?;
-            let Some(last) = part.last() else { return Ok(None) };
-            after = Some(last.id.uuid());
-            if let Some(found) = part.into_iter().find(|comment| comment.key == key) {
-                return Ok(Some(found));
-            }
-        }
+        self.forge.comment_with(self.repository, target, |comment| comment.key == key).await
     }
 
     fn comment_receipt(&self, comment: &Comment, verb: &str) -> Receipt {
@@ -89,9 +81,7 @@ impl Wanted<'_> {
             CommentTarget::Commit { commit } => format!("commits/{commit}"),
             CommentTarget::Thread { number } => format!("proposals/{number}"),
         };
-        Receipt {
-            url: Some(format!("/{}/{page}#{}", self.repository.path, comment.id)),
-            summary: format!("{verb} {}", comment.target),
-        }
+        let url = format!("/{}/{page}#{}", self.repository.path, comment.id);
+        Receipt::new(Some(url), format!("{verb} {}", comment.target))
     }
 }

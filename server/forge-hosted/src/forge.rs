@@ -9,7 +9,7 @@ use domain::name::Commit;
 use domain::repository::Repository;
 use domain::time::Timestamp;
 use ports::clock::Clock;
-use ports::forge::{Account, Fact, Forge, ForgeError, PullRequest};
+use ports::forge::{Account, Fact, Forge, ForgeError, PullRequest, Thing};
 use ports::source::{Source, SourceError};
 use ports::store::{Page, Store};
 use secrecy::SecretString;
@@ -39,7 +39,7 @@ impl Forge for HostedForge {
             EffectKind::CreatePullRequest { .. } => wanted.proposal().await,
             EffectKind::AddComment { target, body, sticky } => wanted.comment(target, body, *sticky).await,
             EffectKind::CreateCheck { .. } => wanted.check().await,
-            EffectKind::Noop { reason } => Ok(Receipt { url: None, summary: reason.clone() }),
+            EffectKind::Noop { reason } => Ok(Receipt::new(None, reason.clone())),
             EffectKind::PushToPullRequestBranch { .. }
             | EffectKind::CreateIssue { .. }
             | EffectKind::UpdateIssue { .. }
@@ -63,6 +63,10 @@ impl Forge for HostedForge {
 
     async fn own_account(&self, _repository: &Repository) -> Result<Option<Account>, ForgeError> {
         Ok(None)
+    }
+
+    async fn look(&self, repository: &Repository, url: &str) -> Result<Option<Thing>, ForgeError> {
+        self.thing_at(repository, url).await
     }
 
     async fn pull_request(

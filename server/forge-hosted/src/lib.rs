@@ -12,6 +12,7 @@ pub use forge::HostedForge;
 
 mod checks;
 mod comments;
+mod look;
 mod proposals;
 
 mod failure;

@@ -188,9 +188,7 @@ impl Wanted<'_> {
     }
 
     fn proposal_receipt(&self, proposal: &Proposal, verb: &str) -> Receipt {
-        Receipt {
-            url: Some(format!("/{}/proposals/{}", self.repository.path, proposal.number)),
-            summary: format!("{verb} proposal #{}", proposal.number),
-        }
+        let url = format!("/{}/proposals/{}", self.repository.path, proposal.number);
+        Receipt::new(Some(url), format!("{verb} proposal #{}", proposal.number)).says(&proposal.body)
     }
 }

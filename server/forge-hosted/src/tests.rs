@@ -323,7 +323,7 @@ async fn nothing_is_done_for_a_reason() {
     let kind = EffectKind::Noop { reason: "nothing to do".to_owned() };
     let effect = build::effect(&*host.clock, &host.run(), "k", kind);
     let receipt = host.perform(&effect).await.unwrap();
-    assert_eq!(receipt, Receipt { url: None, summary: "nothing to do".to_owned() });
+    assert_eq!(receipt, Receipt::new(None, "nothing to do"));
 }
 
 #[async_trait::async_trait]

@@ -23,14 +23,14 @@ pub async fn report(wanted: &Wanted<'_>, pull: Option<u64>) -> Result<Receipt, F
         return Err(Failure::Refused("it is not a check".to_owned()));
     };
     let short = &commit.as_str()[..12];
-    let mut url = None;
+    let mut receipt = Receipt::new(None, "reported");
     if let Some(number) = pull {
         let text = told(name, *conclusion, summary, annotations);
         match wanted.say(&CommentTarget::Thread { number }, &text, true).await? {
-            Said::There(at) => url = at,
+            Said::There(said) => receipt = said,
             Said::Outdated(url) => {
                 let summary = format!("a later run has reported already on {short}: {name}");
-                return Ok(Receipt { url, summary });
+                return Ok(Receipt::new(url, summary));
             }
         }
     }
@@ -39,14 +39,14 @@ pub async fn report(wanted: &Wanted<'_>, pull: Option<u64>) -> Result<Receipt, F
         CheckConclusion::Failure => StatusState::Failure,
     };
     let line = headline(*conclusion, annotations.len());
-    wanted.put_status(commit, &status(name, wanted.site.state_word(state), &line, url.as_deref())).await?;
+    wanted.put_status(commit, &status(name, wanted.site.state_word(state), &line, receipt.url.as_deref())).await?;
     let mut summary = format!("reported on {short}: {name}");
     if pull.is_none() && !annotations.is_empty() {
         summary.push_str(
             "; the remarks are on the page of the run, since no open pull request is at this commit",
         );
     }
-    Ok(Receipt { url, summary })
+    Ok(Receipt { summary, ..receipt })
 }
 
 /// `failure, 3 remarks`.

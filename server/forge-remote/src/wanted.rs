@@ -64,12 +64,9 @@ pub async fn perform(site: &dyn Site, effect: &Effect) -> Result<Receipt, Failur
         EffectKind::CreateRelease { .. } => wanted.release().await,
         EffectKind::React { comment, reaction } => {
             site.react(comment, *reaction).await?;
-            Ok(Receipt {
-                url: None,
-                summary: format!("reacted to a comment on {}", site.called(comment.thread)),
-            })
+            Ok(Receipt::new(None, format!("reacted to a comment on {}", site.called(comment.thread))))
         }
-        EffectKind::Noop { reason } => Ok(Receipt { url: None, summary: reason.clone() }),
+        EffectKind::Noop { reason } => Ok(Receipt::new(None, reason.clone())),
         EffectKind::CallWebhook { .. } => {
             Err(Failure::Refused(format!("the server calls webhooks itself, {} does not", site.service())))
         }

@@ -32,6 +32,13 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     /// Says whether trying again may help.
     async fn own_account(&self, repository: &Repository) -> Result<Option<Account>, ForgeError>;
 
+    /// What is at an address of the forge, in a repository of it, as it is at this moment; `None` when there is
+    /// nothing there that bears words of this server.
+    ///
+    /// # Errors
+    /// Says whether trying again may help.
+    async fn look(&self, repository: &Repository, url: &str) -> Result<Option<Thing>, ForgeError>;
+
     /// A pull request as it is at this moment; `None` when there is none of this number.
     ///
     /// # Errors
@@ -207,6 +214,52 @@ impl Account {
     /// Whether somebody is this account: by the number, and by the name only where no number is told.
     pub fn is(&self, id: Option<u64>, name: &str) -> bool {
         id.map_or_else(|| self.name.eq_ignore_ascii_case(name), |id| id == self.id)
+    }
+}
+
+/// Something on a forge, as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thing {
+    /// What it is.
+    pub kind: ThingKind,
+    /// Its address, as receipts have it.
+    pub url: String,
+    /// What it says: its body, of a commit the message, of a check the summary.
+    pub text: String,
+    /// Whether the server's own account made it; `None` where nobody can tell, as of commits.
+    pub own: Option<bool>,
+    /// Its commit: of a pull request the newest, of a check the one that it reports on.
+    pub commit: Option<Commit>,
+}
+
+/// The kinds of things that bear words of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThingKind {
+    /// A comment, wherever it stands.
+    Comment,
+    /// A pull request, or a proposal of the built-in host.
+    PullRequest,
+    /// An issue.
+    Issue,
+    /// A check.
+    Check,
+    /// A release.
+    Release,
+    /// A commit.
+    Commit,
+}
+
+impl ThingKind {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Comment => "comment",
+            Self::PullRequest => "pull request",
+            Self::Issue => "issue",
+            Self::Check => "check",
+            Self::Release => "release",
+            Self::Commit => "commit",
+        }
     }
 }
 

@@ -94,14 +94,20 @@ impl Outbox for SqliteStore {
         each(&rows, rows::effect)
     }
 
-    async fn effect_keyed(&self, repository: RepositoryId, key: &str) -> Result<Option<Effect>, StoreError> {
-        let row = sqlx::query(KEYED)
+    async fn effect_keyed(
+        &self,
+        repository: RepositoryId,
+        key: &str,
+        most: u32,
+    ) -> Result<Vec<Effect>, StoreError> {
+        let rows = sqlx::query(KEYED)
             .bind(repository.to_string())
             .bind(key)
-            .fetch_optional(self.reader())
+            .bind(i64::from(most))
+            .fetch_all(self.reader())
             .await
             .map_err(failed)?;
-        row.as_ref().map(rows::effect).transpose()
+        each(&rows, rows::effect)
     }
 
     async fn effect_promote(&self, effect: EffectId, at: Timestamp) -> Result<bool, StoreError> {
@@ -121,7 +127,7 @@ impl Outbox for SqliteStore {
 }
 
 pub(crate) const KEYED: &str =
-    "SELECT * FROM effects WHERE repository = $1 AND key = $2 ORDER BY seq DESC LIMIT 1";
+    "SELECT * FROM effects WHERE repository = $1 AND key = $2 ORDER BY seq DESC LIMIT $3";
 
 /// Gives out the next effect: now, hold until, to whom.
 pub(crate) const NEXT: &str = "UPDATE effects SET attempts = attempts + 1, held_until = $2, held_by = $3

@@ -47,6 +47,8 @@ pub struct Hub {
     pub number: u64,
     pub now: Timestamp,
     next: u64,
+    /// Where people find it.
+    pub(crate) web: String,
     /// What the repository is called.
     pub path: String,
     /// What it was called before.
@@ -59,6 +61,7 @@ pub struct Hub {
     pub pulls: BTreeMap<u64, Value>,
     pub comments: Vec<Value>,
     pub commit_comments: Vec<Value>,
+    pub commits: Vec<Value>,
     pub review_comments: Vec<Value>,
     pub checks: Vec<Value>,
     pub statuses: Vec<Value>,
@@ -90,6 +93,7 @@ impl Hub {
             number: REPOSITORY,
             now,
             next: 1_000,
+            web: "https://hub".to_owned(),
             path: "acme/app".to_owned(),
             old_path: None,
             other_path: None,
@@ -99,6 +103,7 @@ impl Hub {
             pulls: BTreeMap::new(),
             comments: Vec::new(),
             commit_comments: Vec::new(),
+            commits: Vec::new(),
             review_comments: Vec::new(),
             checks: Vec::new(),
             statuses: Vec::new(),
@@ -131,7 +136,7 @@ impl Hub {
         let thread = json!({
             "id": self.id(), "number": number, "title": said["title"], "body": said["body"], "state": "open",
             "user": account(author), "labels": labels, "assignees": said["assignees"], "closed_at": null,
-            "created_at": self.time(), "updated_at": self.time(), "html_url": format!("https://hub/{number}"),
+            "created_at": self.time(), "updated_at": self.time(), "html_url": format!("{}/{}/issues/{number}", self.web, self.path),
         });
         self.threads.insert(number, thread);
     }
@@ -145,7 +150,9 @@ impl Hub {
             "requested_teams": [], "head": { "ref": head, "sha": self.branches.get(head), "repo": here },
             "base": { "ref": said["base"], "sha": self.branches.get("main"), "repo": here },
         });
-        self.threads.get_mut(&number).expect("it was just made")["pull_request"] = json!({ "url": "x" });
+        let url = format!("{}/{}/pull/{number}", self.web, self.path);
+        let thread = self.threads.get_mut(&number).expect("it was just made");
+        (thread["pull_request"], thread["html_url"]) = (json!({ "url": "x" }), json!(url));
         self.pulls.insert(number, pull);
     }
 
@@ -169,7 +176,7 @@ impl Hub {
         self.comments.push(json!({
             "id": id, "user": account(author), "body": body, "created_at": self.time(),
             "updated_at": self.time(), "issue_url": format!("https://hub/issues/{thread}"),
-            "html_url": format!("https://hub/{thread}#{id}"), "thread": thread,
+            "html_url": format!("{}/{}/issues/{thread}#issuecomment-{id}", self.web, self.path), "thread": thread,
         }));
         id
     }
@@ -352,6 +359,7 @@ impl Hub {
                 self.reactions.insert((id, content.as_str().unwrap_or_default().to_owned()));
                 (201, json!({ "content": content }))
             }
+            ("GET", ["comments", id]) => one(&self.comments, "id", id),
             (_, ["comments", id]) => self.change_comment(request, id),
             ("GET", [number]) => self.thread(number).map_or_else(missing, |thread| (200, thread.clone())),
             ("PATCH", [number]) => {
@@ -453,6 +461,7 @@ impl Hub {
                 list.reverse();
                 (200, json!(list))
             }
+            ("GET", ["comments", id]) => one(&self.review_comments, "id", id),
             ("POST", ["comments", _, "reactions"]) => (201, json!({ "content": request.said("content") })),
             ("GET", [_, "reviews"]) => (200, json!([])),
             ("GET", [number]) => number
@@ -490,12 +499,16 @@ impl Hub {
             ("GET", ["commits", _, "comments"]) => (200, json!(self.commit_comments)),
             ("POST", ["commits", sha, "comments"]) => {
                 let id = self.id();
-                let made =
-                    json!({ "id": id, "user": account(BOT), "body": request.said("body"), "commit": sha });
+                let url = format!("{}/{}/commit/{sha}#commitcomment-{id}", self.web, self.path);
+                let made = json!({
+                    "id": id, "user": account(BOT), "body": request.said("body"), "commit": sha, "html_url": url,
+                });
                 self.commit_comments.push(made.clone());
                 (201, made)
             }
+            ("GET", ["comments", id]) => one(&self.commit_comments, "id", id),
             (_, ["comments", id]) => self.change_comment(request, id),
+            ("GET", ["commits", sha]) => one(&self.commits, "sha", sha),
             ("GET", ["commits", sha, "check-runs"]) => {
                 let of = |check: &&Value| check["head_sha"] == **sha;
                 let list: Vec<&Value> = self.checks.iter().filter(of).collect();
@@ -505,6 +518,7 @@ impl Hub {
                 let mut made = request.body.clone().unwrap_or_default();
                 made["id"] = json!(self.id());
                 made["app"] = json!({ "id": APP });
+                made["html_url"] = json!(format!("{}/{}/runs/{}", self.web, self.path, made["id"]));
                 made["remarks"] = json!([]);
                 add_remarks(&mut made, request);
                 self.checks.push(made.clone());
@@ -547,6 +561,7 @@ impl Hub {
                 made["id"] = json!(self.id());
                 made["author"] = account(BOT);
                 let tag = made["tag_name"].as_str().unwrap_or_default().to_owned();
+                made["html_url"] = json!(format!("{}/{}/releases/tag/{tag}", self.web, self.path));
                 if made["draft"] != true {
                     let commit = made["target_commitish"].as_str().unwrap_or_default().to_owned();
                     self.tags.entry(tag).or_insert(commit);
@@ -558,6 +573,13 @@ impl Hub {
             _ => missing(),
         }
     }
+}
+
+/// The item of a list that has this in a field.
+fn one(list: &[Value], field: &str, value: &str) -> Answer {
+    let number = value.parse::<u64>().ok();
+    let fits = |item: &&Value| item[field] == value || number.is_some_and(|number| item[field] == number);
+    list.iter().find(fits).map_or_else(missing, |item| (200, item.clone()))
 }
 
 pub fn sha(number: u32) -> String {

@@ -5,9 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use domain::effect::{CommentTarget, Effect, EffectKind, Receipt};
+use domain::marker::signed;
 use domain::repository::Repository;
 use domain::time::Timestamp;
-use ports::forge::{Account, Fact, Forge, ForgeError, PullRequest};
+use ports::forge::{Account, Fact, Forge, ForgeError, PullRequest, Thing, ThingKind};
 use secrecy::SecretString;
 
 /// A forge that remembers what it was told. It is whatever a test makes of it; nobody is known to it at first.
@@ -23,6 +24,7 @@ struct State {
     pulls: BTreeMap<u64, PullRequest>,
     recent: Vec<Fact>,
     performed: Vec<Effect>,
+    things: BTreeMap<String, Thing>,
     failures: Vec<ForgeError>,
 }
 
@@ -40,6 +42,11 @@ impl MemoryForge {
     /// Opens or changes a pull request.
     pub fn pull(&self, pull: PullRequest) {
         self.state().pulls.insert(pull.number, pull);
+    }
+
+    /// Something is to be seen at its address, whoever put it there.
+    pub fn shows(&self, thing: Thing) {
+        self.state().things.insert(thing.url.clone(), thing);
     }
 
     /// Something happened that no webhook told.
@@ -87,16 +94,23 @@ impl MemoryForge {
 
 #[async_trait]
 impl Forge for MemoryForge {
-    async fn perform(&self, _repository: &Repository, effect: &Effect) -> Result<Receipt, ForgeError> {
+    async fn perform(&self, repository: &Repository, effect: &Effect) -> Result<Receipt, ForgeError> {
         let mut state = self.answer()?;
         if !state.performed.iter().any(|known| known.id == effect.id) {
             state.performed.push(effect.clone());
+        }
+        if let Some(thing) = thing(repository, effect) {
+            let receipt =
+                Receipt::new(Some(thing.url.clone()), format!("performed {}", effect.kind.as_str()));
+            let receipt = receipt.says(&thing.text);
+            state.things.insert(thing.url.clone(), thing);
+            return Ok(receipt);
         }
         let summary = match &effect.kind {
             EffectKind::Noop { reason } => reason.clone(),
             kind => format!("performed {}", kind.as_str()),
         };
-        Ok(Receipt { url: None, summary })
+        Ok(Receipt::new(None, summary))
     }
 
     async fn role(&self, _repository: &Repository, account: &str) -> Result<Option<String>, ForgeError> {
@@ -106,6 +120,10 @@ impl Forge for MemoryForge {
     /// It is known to the server already, so that nothing is asked.
     async fn own_account(&self, _repository: &Repository) -> Result<Option<Account>, ForgeError> {
         Ok(self.state().own.clone())
+    }
+
+    async fn look(&self, _repository: &Repository, url: &str) -> Result<Option<Thing>, ForgeError> {
+        Ok(self.answer()?.things.get(url).cloned())
     }
 
     async fn pull_request(
@@ -124,6 +142,27 @@ impl Forge for MemoryForge {
         let state = self.answer()?;
         Ok(state.recent.iter().filter(|fact| fact.occurred_at >= since).cloned().collect())
     }
+}
+
+/// What an effect leaves to be seen: what is edited in place keeps its address.
+fn thing(repository: &Repository, effect: &Effect) -> Option<Thing> {
+    let (kind, body, sticky, commit) = match &effect.kind {
+        EffectKind::AddComment { body, sticky, .. } => (ThingKind::Comment, body, *sticky, None),
+        EffectKind::CreateIssue { body, sticky, .. } => (ThingKind::Issue, body, *sticky, None),
+        EffectKind::CreateCheck { summary, commit, .. } => (ThingKind::Check, summary, false, Some(commit)),
+        EffectKind::CreatePullRequest { body, commit, .. } => {
+            (ThingKind::PullRequest, body, true, Some(commit))
+        }
+        _ => return None,
+    };
+    let name = if sticky { effect.key.clone() } else { effect.id.to_string() };
+    Some(Thing {
+        kind,
+        url: format!("/{}/things/{name}", repository.path),
+        text: signed(body, effect, &repository.path),
+        own: Some(true),
+        commit: commit.cloned(),
+    })
 }
 
 #[cfg(test)]

@@ -49,10 +49,7 @@ pub(super) async fn call(world: &World, effect: &Effect) -> Result<Receipt, Forg
         not_before: None,
     })?;
     match answer.status {
-        200..=299 => Ok(Receipt {
-            url: Some(url.clone()),
-            summary: format!("called; the answer was {}", answer.status),
-        }),
+        200..=299 => Ok(Receipt::new(Some(url.clone()), format!("called; the answer was {}", answer.status))),
         status @ (408 | 425 | 429 | 500..) => Err(answered(status, Retry::Later)),
         status => Err(answered(status, Retry::Never)),
     }

@@ -137,6 +137,15 @@ impl Gate {
         if trouble.is_some() { Err("the remote hung up".to_owned()) } else { Ok(moved) }
     }
 
+    /// Where people find what is behind it; `url` is the gate's own address.
+    pub(crate) fn web_url(&self, url: &str) -> String {
+        match &self.behind {
+            Behind::Hub(_) => url.to_owned(),
+            // The emulator calls itself so, whoever asks.
+            Behind::Far(address) => address.replace("127.0.0.1", "localhost"),
+        }
+    }
+
     fn moved(&self, path: &str) -> Option<String> {
         match &self.behind {
             Behind::Hub(hub) => hub.lock().unwrap().moved(path),

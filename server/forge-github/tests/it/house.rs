@@ -37,6 +37,7 @@ impl House {
     pub(crate) async fn with(access: Access) -> Self {
         let clock = Arc::new(FixedClock::new());
         let (gate, url) = Gate::before_hub(clock.clone(), Hub::new(clock.now())).await;
+        gate.hub().web.clone_from(&url);
         let place = Place { forge: build::name("github"), path: "acme/app".to_owned(), id: REPOSITORY };
         Self::at(clock, gate, &url, access, place)
     }
@@ -49,7 +50,7 @@ impl House {
         place: Place,
     ) -> Self {
         let mut config = Config::new(access);
-        (config.api_url, config.web_url) = (url.to_owned(), url.to_owned());
+        (config.api_url, config.web_url) = (url.to_owned(), gate.web_url(url));
         config.allow = RemotePolicy { plain_http: true, private_addresses: true, file: false };
         config.timeout = Duration::from_secs(5);
         let source = Arc::new(Pusher(gate.clone()));

@@ -11,6 +11,7 @@ mod pusher;
 
 mod effects;
 mod emulator;
+mod look;
 mod lost;
 mod payloads;
 mod questions;

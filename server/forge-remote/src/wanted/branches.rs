@@ -45,10 +45,8 @@ impl Wanted<'_> {
         if *branch == self.site.repository().default_branch {
             return refuse(format!("{branch} is the default branch, and is changed by pull requests only"));
         }
-        let receipt = Receipt {
-            url: shape::text(&pull, "/html_url").map(str::to_owned),
-            summary: format!("pushed {} to {called}", &commit.as_str()[..12]),
-        };
+        let url = shape::text(&pull, "/html_url").map(str::to_owned);
+        let receipt = Receipt::new(url, format!("pushed {} to {called}", &commit.as_str()[..12]));
         let tip = self.site.branch_at(branch).await?;
         if tip.as_ref() == Some(commit) {
             return Ok(receipt);

@@ -11,8 +11,8 @@ const MOST_PARTS: usize = 4;
 
 /// What came of saying something, and where to read it.
 pub(crate) enum Said {
-    /// It is there.
-    There(Option<String>),
+    /// It is there; its receipt says what stands where.
+    There(Receipt),
     /// A later run has spoken already, and is left as it is.
     Outdated(Option<String>),
 }
@@ -31,15 +31,16 @@ impl Wanted<'_> {
         body: &str,
         sticky: bool,
     ) -> Result<Receipt, Failure> {
-        let (url, verb) = match self.say(target, body, sticky).await? {
-            Said::There(url) => (url, "commented on"),
-            Said::Outdated(url) => (url, "a later run has commented already on"),
-        };
-        let target = match target {
+        let called = match target {
             CommentTarget::Thread { number } => self.site.called(*number),
             CommentTarget::Commit { .. } => target.to_string(),
         };
-        Ok(Receipt { url, summary: format!("{verb} {target}") })
+        Ok(match self.say(target, body, sticky).await? {
+            Said::There(receipt) => Receipt { summary: format!("commented on {called}"), ..receipt },
+            Said::Outdated(url) => {
+                Receipt::new(url, format!("a later run has commented already on {called}"))
+            }
+        })
     }
 
     /// The same, for effects that say something among other things.
@@ -60,8 +61,7 @@ impl Wanted<'_> {
         }
         let there = self.our_comments(target, sticky).await?;
         self.remove_doubles(target, &there, &parts, sticky).await?;
-        let first = self.verify_comments(&there, &parts, sticky)?;
-        Ok(Said::There(first.url()))
+        self.verify_comments(&there, &parts, sticky).map(Said::There)
     }
 
     /// What is not edited in place was made after it was wanted: no need to read a long conversation.
@@ -122,21 +122,22 @@ impl Wanted<'_> {
         Ok(())
     }
 
-    fn verify_comments<'o>(
+    fn verify_comments(
         &self,
-        there: &'o [Ours],
+        there: &[Ours],
         parts: &[Part],
         sticky: bool,
-    ) -> Result<&'o Ours, Failure> {
-        let mut first = None;
+    ) -> Result<Receipt, Failure> {
+        let mut receipt = Receipt::new(None, "said");
         for part in parts {
             let oldest = there.iter().find(|ours| self.is_same(&ours.marker, &part.key, sticky));
             let stands =
                 oldest.filter(|ours| !sticky || is_same_text(said(&ours.thing, "/body"), &part.body));
             let stands = stands.ok_or_else(|| Failure::later("the comment is not there"))?;
-            first = first.or(Some(stands));
+            receipt.url = receipt.url.or_else(|| stands.url());
+            receipt = receipt.saying(stands.url(), &part.body);
         }
-        first.ok_or_else(|| Failure::Refused("there is nothing to say".to_owned()))
+        Ok(receipt)
     }
 }
 

@@ -49,7 +49,7 @@ impl Wanted<'_> {
         let oldest = there.first().filter(|oldest| is_same_text(said(&oldest.thing, "/body"), &report.body));
         let oldest = oldest.ok_or_else(|| Failure::later("the issue is not there"))?;
         self.put_labels(oldest.number(), report.labels).await?;
-        Ok(self.issue_receipt(oldest, verb))
+        Ok(self.issue_receipt(oldest, verb).says(&report.body))
     }
 
     /// The issues of this effect's key, oldest first: open ones where one is edited in place, else those
@@ -96,10 +96,8 @@ impl Wanted<'_> {
             return Err(Failure::Refused("it is not a change of an issue".to_owned()));
         };
         let there = self.site.thread(*thread).await?;
-        let receipt = |verb: &str| Receipt {
-            url: text(&there, "/html_url").map(str::to_owned),
-            summary: format!("{verb} {}", self.site.called(*thread)),
-        };
+        let url = text(&there, "/html_url").map(str::to_owned);
+        let receipt = |verb: &str| Receipt::new(url.clone(), format!("{verb} {}", self.site.called(*thread)));
         let is_ours = number(&there, "/user/id").is_some_and(|id| Some(id) == self.site.own());
         let marker = Marker::find(said(&there, "/body")).filter(|_| is_ours);
         if marker.is_some_and(|marker| marker.key == self.effect.key && marker.outdates(self.effect)) {
@@ -110,14 +108,18 @@ impl Wanted<'_> {
             change.insert("title".to_owned(), json!(title));
         }
         let body = body.as_deref().map(|body| self.signed(body));
-        if let Some(body) = body.filter(|body| !is_same_text(said(&there, "/body"), body)) {
+        let changed = || match &body {
+            Some(body) => receipt("changed").says(body),
+            None => receipt("changed"),
+        };
+        if let Some(body) = body.as_ref().filter(|body| !is_same_text(said(&there, "/body"), body)) {
             change.insert("body".to_owned(), json!(body));
         }
         if let Some(state) = state.filter(|state| state.as_str() != said(&there, "/state")) {
             change.insert("state".to_owned(), json!(state.as_str()));
         }
         if change.is_empty() {
-            return Ok(receipt("changed"));
+            return Ok(changed());
         }
         let change = Value::Object(change);
         self.site.thread_change(*thread, &change).await?;
@@ -127,7 +129,7 @@ impl Wanted<'_> {
             is_same_text(said(&there, &format!("/{field}")), wanted)
         };
         if change.as_object().into_iter().flatten().all(stands) {
-            Ok(receipt("changed"))
+            Ok(changed())
         } else {
             Err(Failure::later(format!("{} is not as it was changed", self.site.called(*thread))))
         }
@@ -135,6 +137,6 @@ impl Wanted<'_> {
 
     fn issue_receipt(&self, issue: &Ours, verb: &str) -> Receipt {
         let summary = format!("{verb} issue {}", self.site.called(issue.number()));
-        Receipt { url: issue.url(), summary }
+        Receipt::new(issue.url(), summary)
     }
 }

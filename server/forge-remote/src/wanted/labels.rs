@@ -22,7 +22,7 @@ impl Wanted<'_> {
         let thing = self.site.thread(number).await?;
         self.put_labels(number, labels).await?;
         let summary = format!("labelled {}: {}", self.site.called(number), labels.join(", "));
-        Ok(Receipt { url: text(&thing, "/html_url").map(str::to_owned), summary })
+        Ok(Receipt::new(text(&thing, "/html_url").map(str::to_owned), summary))
     }
 
     /// Puts on those labels that are not there yet.
@@ -51,10 +51,7 @@ impl Wanted<'_> {
                 self.site.called(number)
             )));
         }
-        Ok(Receipt {
-            url: None,
-            summary: format!("took off {}: {}", self.site.called(number), labels.join(", ")),
-        })
+        Ok(Receipt::new(None, format!("took off {}: {}", self.site.called(number), labels.join(", "))))
     }
 
     /// No forge tells labels apart by case alone.
@@ -69,7 +66,7 @@ impl Wanted<'_> {
             Asked::All => {
                 let summary =
                     format!("asked for a review of {}: {}", self.site.called(number), reviewers.join(", "));
-                Ok(Receipt { url: None, summary })
+                Ok(Receipt::new(None, summary))
             }
             Asked::Not(why) => Err(Failure::Refused(why)),
         }

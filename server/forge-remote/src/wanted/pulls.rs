@@ -32,7 +32,7 @@ impl Wanted<'_> {
         let open = earlier.iter().find(|ours| said(&ours.thing, "/state") == "open");
         let settled = earlier.iter().find(|ours| self.is_done(ours, &offer) && open.is_none());
         if let Some(settled) = settled {
-            return Ok(receipt(settled, &self.site.called(settled.number()), "offered", &Asked::All));
+            return Ok(self.pull_receipt(settled, &offer, "offered", &Asked::All));
         }
         if let Some(open) = open {
             self.refuse_change(open, &offer)?;
@@ -48,7 +48,7 @@ impl Wanted<'_> {
         self.put_labels(number, offer.labels).await?;
         let asked = self.ask_reviewers(number, offer.reviewers).await?;
         let there = self.verify_pull(number, &offer).await?;
-        Ok(receipt(&there, &self.site.called(number), verb, &asked))
+        Ok(self.pull_receipt(&there, &offer, verb, &asked))
     }
 
     fn offer(&self) -> Result<Offer<'_>, Failure> {
@@ -157,13 +157,13 @@ impl Wanted<'_> {
             ))
         })
     }
-}
 
-fn receipt(pull: &Ours, called: &str, verb: &str, asked: &Asked) -> Receipt {
-    let summary = format!("{verb} pull request {called}");
-    let summary = match asked {
-        Asked::All => summary,
-        Asked::Not(why) => format!("{summary}; reviewers were not asked: {why}"),
-    };
-    Receipt { url: pull.url(), summary }
+    fn pull_receipt(&self, pull: &Ours, offer: &Offer<'_>, verb: &str, asked: &Asked) -> Receipt {
+        let summary = format!("{verb} pull request {}", self.site.called(pull.number()));
+        let summary = match asked {
+            Asked::All => summary,
+            Asked::Not(why) => format!("{summary}; reviewers were not asked: {why}"),
+        };
+        Receipt::new(pull.url(), summary).says(&offer.body)
+    }
 }

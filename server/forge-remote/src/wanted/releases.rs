@@ -15,8 +15,9 @@ impl Wanted<'_> {
         else {
             return Err(Failure::Refused("it is not a release".to_owned()));
         };
+        let signed = self.signed(body);
         if let Some(there) = self.release_of(tag).await? {
-            return self.receipt_of(&there, tag, commit).await;
+            return self.receipt_of(&there, tag, commit, &signed).await;
         }
         if let Some(at) = self.site.tag_at(tag).await?.filter(|at| at != commit) {
             return Err(Failure::Refused(format!(
@@ -27,11 +28,11 @@ impl Wanted<'_> {
         }
         let wanted = json!({
             "tag_name": tag.as_str(), "target_commitish": commit.as_str(), "name": name,
-            "body": self.signed(body), "draft": draft, "prerelease": prerelease,
+            "body": signed, "draft": draft, "prerelease": prerelease,
         });
         self.site.release_open(&wanted).await?;
         match self.release_of(tag).await? {
-            Some(there) => self.receipt_of(&there, tag, commit).await,
+            Some(there) => self.receipt_of(&there, tag, commit, &signed).await,
             None => Err(Failure::later("the release is not there")),
         }
     }
@@ -43,7 +44,13 @@ impl Wanted<'_> {
         Ok(of_tag.into_iter().next())
     }
 
-    async fn receipt_of(&self, there: &Value, tag: &Tag, commit: &Commit) -> Result<Receipt, Failure> {
+    async fn receipt_of(
+        &self,
+        there: &Value,
+        tag: &Tag,
+        commit: &Commit,
+        body: &str,
+    ) -> Result<Receipt, Failure> {
         let ours: Option<Ours> = self.ours(vec![there.clone()]).pop();
         if !ours.is_some_and(|ours| self.is_same(&ours.marker, &self.effect.key, false)) {
             return Err(Failure::Refused(format!("there is a release {tag} already")));
@@ -53,6 +60,6 @@ impl Wanted<'_> {
             return Err(Failure::later(format!("the tag {tag} is not where the release has it")));
         }
         let summary = format!("{} {tag}", if is_draft { "drafted" } else { "released" });
-        Ok(Receipt { url: text(there, "/html_url").map(str::to_owned), summary })
+        Ok(Receipt::new(text(there, "/html_url").map(str::to_owned), summary).says(body))
     }
 }

@@ -20,7 +20,7 @@ impl Wanted<'_> {
         self.put_status(commit, &status(context, self.site.state_word(*state), description, url.as_deref()))
             .await?;
         let summary = format!("{context} is {} on {}", state.as_str(), &commit.as_str()[..12]);
-        Ok(Receipt { url: url.clone(), summary })
+        Ok(Receipt::new(url.clone(), summary))
     }
 
     /// The same, for effects that do so among other things.

@@ -38,8 +38,13 @@ pub trait Outbox {
     /// The effects of a run, in their order.
     async fn effect_list(&self, run: RunId) -> Result<Vec<Effect>, StoreError>;
 
-    /// The newest effect of a key in a repository.
-    async fn effect_keyed(&self, repository: RepositoryId, key: &str) -> Result<Option<Effect>, StoreError>;
+    /// The newest effects of a key in a repository, the last one first.
+    async fn effect_keyed(
+        &self,
+        repository: RepositoryId,
+        key: &str,
+        most: u32,
+    ) -> Result<Vec<Effect>, StoreError>;
 
     /// Makes a staged effect pending; false when it is not staged.
     async fn effect_promote(&self, effect: EffectId, at: Timestamp) -> Result<bool, StoreError>;

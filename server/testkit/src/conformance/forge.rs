@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::effect::{CommentTarget, Effect, EffectKind, Receipt};
+use domain::marker::Marker;
 use domain::repository::Repository;
 use domain::run::Run;
 use ports::Retry;
-use ports::forge::{Forge, ForgeError};
+use ports::forge::{Forge, ForgeError, ThingKind};
 
 use crate::{FixedClock, build};
 
@@ -55,6 +56,7 @@ pub async fn suite(stand: &dyn Stand) {
     never_back(stand).await;
     wherever_it_breaks_off(stand).await;
     only_our_own_words(stand).await;
+    what_was_written_can_be_looked_at(stand).await;
 }
 
 async fn twice_is_once(stand: &dyn Stand) {
@@ -119,6 +121,26 @@ async fn only_our_own_words(stand: &dyn Stand) {
     }
     perform(stand, &effect).await.expect("performed");
     assert_eq!((saying(stand, "Our own word.").await, saying(stand, "Not our word.").await), (1, 1));
+}
+
+async fn what_was_written_can_be_looked_at(stand: &dyn Stand) {
+    let look = async |url: &str| stand.forge().look(stand.repository(), url).await.expect("it answers");
+    for sticky in [false, true] {
+        let mut seen = Vec::new();
+        for text in ["Seen once.", "Seen twice."] {
+            let effect = comment(stand, &run(stand), "seen", text, sticky);
+            let receipt = perform(stand, &effect).await.expect("performed");
+            let [written] = &receipt.written[..] else { panic!("one text: {receipt:?}") };
+            assert_eq!(Some(&written.url), receipt.url.as_ref(), "it stands where the receipt says");
+            let thing = look(&written.url).await.expect("it is there");
+            assert_eq!((thing.kind, &thing.url, thing.own), (ThingKind::Comment, &written.url, Some(true)));
+            assert_eq!(domain::effect::print(&thing.text), written.print, "{}", thing.text);
+            assert_eq!(Marker::find(&thing.text), Some(Marker::of(&effect, &stand.repository().path)));
+            seen.push(written.clone());
+        }
+        assert_eq!(seen[0].url == seen[1].url, sticky);
+    }
+    assert_eq!(look(&format!("/{}/nothing", stand.repository().path)).await, None);
 }
 
 /// Performs an effect as the outbox does: not before the moment that the forge names.

@@ -197,7 +197,7 @@ macro_rules! store_behaviours {
                 a_late_worker_writes_no_memo,
                 a_stage_that_is_known_writes_nothing_again;
             outbox:
-                the_newest_effect_of_a_key_is_found,
+                the_newest_effects_of_a_key_are_found,
                 effects_come_with_the_end_of_their_run,
                 an_end_is_all_or_nothing,
                 the_servers_own_effect_is_recorded_once,

@@ -106,11 +106,16 @@ impl Outbox for MemoryStore {
         Ok(of_run.map(|wanted| wanted.effect.clone()).collect())
     }
 
-    async fn effect_keyed(&self, repository: RepositoryId, key: &str) -> Result<Option<Effect>, StoreError> {
+    async fn effect_keyed(
+        &self,
+        repository: RepositoryId,
+        key: &str,
+        most: u32,
+    ) -> Result<Vec<Effect>, StoreError> {
         let state = self.state();
         let effects = state.effects.iter().rev().map(|wanted| &wanted.effect);
         let same = |effect: &&Effect| effect.repository == repository && effect.key == key;
-        Ok(effects.into_iter().find(same).cloned())
+        Ok(effects.filter(same).take(most as usize).cloned().collect())
     }
 
     async fn effect_promote(&self, effect: EffectId, at: Timestamp) -> Result<bool, StoreError> {

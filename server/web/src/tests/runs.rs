@@ -344,7 +344,7 @@ async fn a_run_is_followed_until_everything_is_done() {
     let performer = domain::id::WorkerId::new(house.clock.unique());
     let due = house.store.effect_next(performer, house.clock.now(), Duration::from_secs(60)).await;
     let due = due.unwrap().unwrap();
-    let receipt = domain::effect::Receipt { url: None, summary: "nothing to do".to_owned() };
+    let receipt = domain::effect::Receipt::new(None, "nothing to do");
     let settled =
         house.store.effect_settle(due.id, due.attempts, &EffectStatus::Done { receipt }).await.unwrap();
     assert_eq!(settled, Fenced::Written);

@@ -23,10 +23,8 @@ fn noop(reason: &str) -> EffectKind {
 
 fn done() -> EffectStatus {
     EffectStatus::Done {
-        receipt: Receipt {
-            url: Some("/ada/book/proposals/3".to_owned()),
-            summary: "opened proposal #3".to_owned(),
-        },
+        receipt: Receipt::new(Some("/ada/book/proposals/3".to_owned()), "opened proposal #3")
+            .says("Mend it."),
     }
 }
 
@@ -250,18 +248,20 @@ pub async fn an_effect_is_given_to_one_of_many(store: &dyn Store, clock: &FixedC
     assert_eq!(given.into_iter().flatten().count(), 1);
 }
 
-/// What is kept up to date in one place is found by its key: the newest of the repository.
-pub async fn the_newest_effect_of_a_key_is_found(store: &dyn Store, clock: &FixedClock) {
+/// What is kept up to date in one place is found by its key: the newest first.
+pub async fn the_newest_effects_of_a_key_are_found(store: &dyn Store, clock: &FixedClock) {
     let scene = Scene::set(store, clock).await;
-    let (_, effects) =
-        finished(scene, |run| ["a", "b", "a"].map(|key| build::effect(clock, run, key, noop(key))).to_vec())
-            .await;
+    let (_, effects) = finished(scene, |run| {
+        ["a", "b", "a", "a"].map(|key| build::effect(clock, run, key, noop(key))).to_vec()
+    })
+    .await;
     let keyed = async |repository, key| {
-        store.effect_keyed(repository, key).await.expect(ANSWERS).map(|effect| effect.id)
+        let found = store.effect_keyed(repository, key, 2).await.expect(ANSWERS);
+        found.into_iter().map(|effect| effect.id).collect::<Vec<_>>()
     };
-    assert_eq!(keyed(scene.repository, "a").await, Some(effects[2].id));
-    assert_eq!(keyed(scene.repository, "b").await, Some(effects[1].id));
-    assert_eq!(keyed(scene.repository, "c").await, None);
+    assert_eq!(keyed(scene.repository, "a").await, [effects[3].id, effects[2].id]);
+    assert_eq!(keyed(scene.repository, "b").await, [effects[1].id]);
+    assert_eq!(keyed(scene.repository, "c").await, []);
     let other = build::repository(clock, "ada/other");
-    assert_eq!(keyed(other.id, "a").await, None);
+    assert_eq!(keyed(other.id, "a").await, []);
 }
