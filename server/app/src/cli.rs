@@ -136,6 +136,11 @@ pub enum Command {
         after_help = "Examples:\n  spellbook why evt_0198000000007000800000000000002a\n  spellbook why https://github.com/acme/app/pull/7\n  spellbook why acme/app#7"
     )]
     Why(WhyArgs),
+    /// Prove that the server wrote something on a forge; exits with 1 when it did not
+    #[command(
+        after_help = "Example:\n  spellbook verify https://github.com/acme/app/issues/8#issuecomment-21"
+    )]
+    Verify(VerifyArgs),
     /// Print the log of a run
     #[command(after_help = "Example:\n  spellbook logs run_0198000000007000800000000000002a -f")]
     Logs(LogsArgs),
@@ -495,6 +500,14 @@ pub struct WhyArgs {
     /// How many events of an issue or a pull request are shown, the newest first
     #[arg(long, short, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=200))]
     pub last: u32,
+}
+
+/// `spellbook verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The address of a comment, pull request, issue, check, release or commit
+    #[arg(value_name = "URL")]
+    pub url: String,
 }
 
 /// `spellbook logs`

@@ -28,6 +28,7 @@ mod state;
 mod status;
 mod test;
 mod validate;
+mod verify;
 mod why;
 mod work;
 mod worktree;
@@ -70,6 +71,7 @@ async fn dispatch(cli: Cli, ui: &Ui) -> Result<Exit, CommandError> {
         Command::Plan(args) => plan::run(&args, ui),
         Command::Explain(args) => explain::run(&args, global, ui).await,
         Command::Why(args) => why::run(&args, global, ui).await,
+        Command::Verify(args) => verify::run(&args, global, ui).await,
         Command::Logs(args) => logs::run(&args, global, ui).await,
         Command::Replay(args) => replay::run(&args, global, ui).await,
         Command::Diff(args) => diff::run(&args, global, ui).await,

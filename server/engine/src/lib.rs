@@ -51,8 +51,8 @@ pub mod replay;
 pub mod report;
 pub mod repositories;
 pub mod state;
+pub mod verify;
 pub mod why;
-
 pub use refusal::{Refusal, RefusalKind};
 pub use world::World;
 

@@ -21,4 +21,5 @@ mod side_by_side;
 mod state;
 mod strangers;
 mod talk;
+mod verify;
 mod worker;

@@ -13,7 +13,6 @@ pub use doors::{ClientAddress, Doors, RenderMetrics, Settings};
 pub use router::router;
 mod openapi;
 pub use openapi::openapi;
-
 mod auth;
 mod envelope;
 mod input;
@@ -40,6 +39,7 @@ mod repositories;
 mod revisions;
 mod schemas;
 mod validate;
+mod verify;
 
 mod discussions;
 mod effects;

@@ -12,7 +12,7 @@ use crate::doors::Server;
 use crate::{
     accounts, actions, budgets, daemons, discussions, effects, estimates, events, forges, health, hooks,
     logs, proposals, repositories, revisions, runs, schemas, sign_in, spend, sse, stages, state, tokens,
-    validate,
+    validate, verify,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -109,6 +109,7 @@ pub(crate) fn api() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(proposals::close))
         .routes(routes!(discussions::comments))
         .routes(routes!(discussions::checks))
+        .routes(routes!(verify::get))
         .routes(routes!(validate::validate))
         .routes(routes!(schemas::openapi))
         .routes(routes!(schemas::schema))

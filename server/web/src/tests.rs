@@ -12,3 +12,4 @@ mod money;
 mod people;
 mod runs;
 mod state;
+mod verify;

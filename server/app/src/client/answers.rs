@@ -259,3 +259,39 @@ pub(crate) struct Match {
 pub(crate) struct Plan {
     pub(crate) text: String,
 }
+
+/// What came of comparing something on a forge with the server's record.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Proof {
+    pub(crate) proved: bool,
+    pub(crate) kind: String,
+    pub(crate) url: String,
+    pub(crate) repository: String,
+    pub(crate) record: Option<Record>,
+    pub(crate) doubts: Vec<Doubt>,
+}
+
+/// What the server wanted, and when.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) effect: String,
+    pub(crate) kind: String,
+    pub(crate) provenance: Option<Provenance>,
+    pub(crate) wanted_at: String,
+}
+
+/// The run that wanted it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Provenance {
+    pub(crate) run: String,
+    pub(crate) daemon: String,
+    pub(crate) commit: String,
+    pub(crate) digest: String,
+}
+
+/// Why something is not proved.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Doubt {
+    pub(crate) code: String,
+    pub(crate) message: String,
+}

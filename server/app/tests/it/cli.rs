@@ -6,6 +6,7 @@
 mod github;
 mod models;
 mod plans;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::fs;

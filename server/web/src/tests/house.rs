@@ -49,6 +49,7 @@ pub(super) struct House {
     pub(super) vault: Arc<dyn Vault>,
     pub(super) web: Arc<ScriptedWeb>,
     pub(super) issuer: Arc<Mutex<Option<Issuer>>>,
+    pub(super) forge: Arc<MemoryForge>,
     pub(super) closing: tokio_util::sync::CancellationToken,
     router: Router,
 }
@@ -71,6 +72,7 @@ impl House {
         let source = Arc::new(Books::default());
         let issuer = Arc::new(Mutex::new(None));
         let web = Arc::new(ScriptedWeb::new(internet(Arc::clone(&issuer))));
+        let forge = Arc::new(MemoryForge::default());
         let (git, secrets) = (Arc::new(Echo::default()), Arc::new(Safe::default()));
         let hosts = [("github", MemoryHost::new("s3cret")), ("bare", MemoryHost::new(""))];
         let hosts = hosts.map(|(name, host)| (name, Arc::new(host)));
@@ -86,7 +88,7 @@ impl House {
             secrets: secrets.clone(),
             vault: vault.clone(),
             objects: Arc::new(MemoryObjects::new()),
-            forge: Arc::new(MemoryForge::default()),
+            forge: forge.clone(),
             hosts: hosts
                 .iter()
                 .map(|(name, host)| (build::name(name), host.clone() as Arc<dyn Host>))
@@ -108,7 +110,7 @@ impl House {
             closing: closing.clone(),
         };
         let router = crate::router::assemble(Server::new(doors));
-        Self { clock, store, source, git, secrets, vault, web, issuer, closing, router }
+        Self { clock, store, source, git, secrets, vault, web, issuer, forge, closing, router }
     }
 
     /// A token of a new account.
