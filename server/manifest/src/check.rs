@@ -8,6 +8,7 @@ mod hosts;
 mod mcp;
 mod names;
 mod outcomes;
+mod policy;
 mod resources;
 pub(crate) mod schema;
 mod spellbook;
@@ -35,6 +36,7 @@ use crate::suggest::quoted;
 use crate::yaml;
 
 pub use self::hosts::NETWORK_SETS;
+pub use self::policy::check_policy;
 pub use self::spellbook::check_spellbook;
 pub use self::stages::CODING_AGENTS;
 pub use self::test::check_test;

@@ -10,6 +10,7 @@
 
 pub mod discover;
 pub mod model;
+pub mod policy;
 pub mod protected;
 mod spellbook;
 pub mod test;
@@ -32,10 +33,11 @@ pub mod schema;
 use domain::suggest;
 
 pub use check::{
-    CODING_AGENTS, DaemonSource, NETWORK_SETS, Rules, Siblings, check_daemon, check_spellbook, check_test,
-    unsupported_stages,
+    CODING_AGENTS, DaemonSource, NETWORK_SETS, Rules, Siblings, check_daemon, check_policy, check_spellbook,
+    check_test, unsupported_stages,
 };
 pub use diagnostic::{Checked, Diagnostic, Severity, to_json};
 pub use model::Manifest;
+pub use policy::{POLICY, Policy};
 pub use render::{Sources, Style, render};
 pub use spellbook::{Branches, Bundle, Forks, Publisher, Requirement, Spellbook};

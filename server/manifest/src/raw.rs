@@ -5,6 +5,7 @@
 pub(crate) mod daemon;
 pub(crate) mod mcp;
 pub(crate) mod outcome;
+pub(crate) mod policy;
 pub(crate) mod scalar;
 pub(crate) mod spellbook;
 pub(crate) mod stage;

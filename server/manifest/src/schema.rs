@@ -18,6 +18,11 @@ pub fn spellbook() -> Json {
     published::<raw::spellbook::File>("Spellbook repository", "spellbook.v1.json")
 }
 
+/// The schema of `.spellbook/policy.yaml`: what `schema/policy.v1.json` holds.
+pub fn policy() -> Json {
+    published::<raw::policy::File>("Spellbook policy of a repository", "policy.v1.json")
+}
+
 /// The schema of a daemon's tests: what `schema/test.v1.json` holds.
 pub fn test() -> Json {
     published::<raw::test::File>("Spellbook test", "test.v1.json")

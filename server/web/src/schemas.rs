@@ -12,7 +12,7 @@ const CACHE: &str = "public, max-age=300";
 /// The JSON Schema (draft 2020-12) of a kind of file, for editors.
 #[utoipa::path(
     get, operation_id = "get_schema", path = "/schema/{file}", tag = "manifests", security(()),
-    params(("file" = String, Path, description = "`daemon.v1.json`, `spellbook.v1.json` or `test.v1.json`")),
+    params(("file" = String, Path, description = "`daemon.v1.json`, `spellbook.v1.json`, `policy.v1.json` or `test.v1.json`")),
     responses((status = 200, description = "A JSON Schema", body = Object, content_type = "application/schema+json"),
               (status = 404, description = "There is none", body = Problem, content_type = "application/problem+json"))
 )]
@@ -20,6 +20,7 @@ pub(crate) async fn schema(Path(file): Path<String>) -> Result<Response, Problem
     let schema = match file.as_str() {
         "daemon.v1.json" => manifest::schema::daemon(),
         "spellbook.v1.json" => manifest::schema::spellbook(),
+        "policy.v1.json" => manifest::schema::policy(),
         "test.v1.json" => manifest::schema::test(),
         other => return Err(Problem::not_found(format!("there is no schema `{}`", input::cut(other)))),
     };

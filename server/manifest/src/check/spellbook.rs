@@ -151,7 +151,7 @@ fn branches(raw: &raw::Branches, reader: &mut Reader<'_>) -> Branches {
 }
 
 /// Globs that compile; `None` when nothing is written.
-fn globs(slot: &Slot<OneOrMany<Line>>, reader: &mut Reader<'_>) -> Option<Vec<String>> {
+pub(super) fn globs(slot: &Slot<OneOrMany<Line>>, reader: &mut Reader<'_>) -> Option<Vec<String>> {
     for (Line(glob), place) in slot.get()?.0.iter().filter_map(Slot::found) {
         report(glob_fault(glob), place, reader);
     }

@@ -11,8 +11,8 @@ use domain::limits::Limits;
 use domain::name::DaemonId;
 use manifest::model::{Input, InputKind};
 use manifest::{
-    DaemonSource, Diagnostic, Rules, Siblings, Style, check_daemon, check_spellbook, check_test, codes,
-    render, schema, test,
+    DaemonSource, Diagnostic, Rules, Siblings, Style, check_daemon, check_policy, check_spellbook,
+    check_test, codes, render, schema, test,
 };
 
 use crate::bless::root;
@@ -106,6 +106,12 @@ fn check(id: &str, files: &Files) -> (bool, Vec<Diagnostic>, String) {
         let shown = render(&checked.diagnostics, &("spellbook.yaml", text.as_str()), Style::Plain);
         return (checked.is_valid(), checked.diagnostics, shown);
     }
+    if let Some(file) = files.get("policy.yaml") {
+        let checked = check_policy("policy.yaml", file);
+        let text = String::from_utf8_lossy(files.bytes("policy.yaml").unwrap_or_default()).into_owned();
+        let shown = render(&checked.diagnostics, &("policy.yaml", text.as_str()), Style::Plain);
+        return (checked.is_valid(), checked.diagnostics, shown);
+    }
     let source = DaemonSource { id, directory: &format!("daemons/{id}"), files };
     let checked = check_daemon(source, &Rules { siblings: Some(&SIBLINGS), ..RULES });
     let (mut valid, mut diagnostics) = (checked.is_valid(), checked.diagnostics);
@@ -128,9 +134,10 @@ fn schema_takes(files: &Files) -> bool {
     if !test::files_of(files).all(takes) {
         return false;
     }
-    let (schema, bytes) = match files.bytes("spellbook.yaml") {
-        Some(bytes) => (schema::spellbook(), bytes),
-        None => {
+    let (schema, bytes) = match (files.bytes("spellbook.yaml"), files.bytes("policy.yaml")) {
+        (Some(bytes), _) => (schema::spellbook(), bytes),
+        (None, Some(bytes)) => (schema::policy(), bytes),
+        (None, None) => {
             (schema::daemon(), files.bytes("daemon.yaml").or(files.bytes("daemon.yml")).unwrap_or_default())
         }
     };

@@ -4,10 +4,16 @@ use serde_json::Value as Json;
 
 use crate::bless::is_current;
 
+fn all() -> [Json; 4] {
+    use manifest::schema::{daemon, policy, spellbook, test};
+    [daemon(), spellbook(), policy(), test()]
+}
+
 #[test]
 fn the_published_schemas_are_current() {
     is_current("schema/daemon.v1.json", &manifest::schema::to_text(&manifest::schema::daemon()));
     is_current("schema/spellbook.v1.json", &manifest::schema::to_text(&manifest::schema::spellbook()));
+    is_current("schema/policy.v1.json", &manifest::schema::to_text(&manifest::schema::policy()));
     is_current("schema/test.v1.json", &manifest::schema::to_text(&manifest::schema::test()));
 }
 
@@ -18,7 +24,7 @@ fn the_list_of_diagnostics_is_current() {
 
 #[test]
 fn every_field_has_a_description_and_an_example() {
-    for schema in [manifest::schema::daemon(), manifest::schema::spellbook(), manifest::schema::test()] {
+    for schema in all() {
         let mut bare = Vec::new();
         undocumented(&schema, "", &mut bare);
         assert!(bare.is_empty(), "without description or example: {bare:#?}");
@@ -57,7 +63,7 @@ fn undocumented(schema: &Json, path: &str, bare: &mut Vec<String>) {
 
 #[test]
 fn the_schemas_are_schemas() {
-    for schema in [manifest::schema::daemon(), manifest::schema::spellbook(), manifest::schema::test()] {
+    for schema in all() {
         assert!(jsonschema::draft202012::meta::is_valid(&schema));
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     }

@@ -212,7 +212,9 @@ async fn the_doors_of_an_operator_answer() {
     assert_eq!(house.get("/healthz", "").await.json()["status"], "ok");
     assert_eq!(house.get("/readyz", "").await.json()["version"], "0.0.0-test");
     assert_eq!(house.get("/metrics", &viewer).await.text(), "spellbook_up 1\n");
-    for (file, title) in [("daemon.v1.json", "daemon"), ("spellbook.v1.json", "properties")] {
+    for (file, title) in
+        [("daemon.v1.json", "daemon"), ("spellbook.v1.json", "properties"), ("policy.v1.json", "bots")]
+    {
         let answer = house.get(&format!("/schema/{file}"), "").await;
         assert_eq!(answer.header("content-type"), "application/schema+json");
         assert!(answer.json()["$schema"].is_string() && answer.text().contains(title));
