@@ -15,7 +15,7 @@ use forge_forgejo::Forgejo;
 use forge_github::{Access, GitHub};
 use forge_gitlab::GitLab;
 use forge_hosted::HostedForge;
-use ports::forge::{Account, Fact, Forge, ForgeError, Host, PullRequest, Thing};
+use ports::forge::{Account, Fact, Forge, ForgeError, Host, Offer, PullRequest, Thing};
 use ports::source::RemotePolicy;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -247,6 +247,10 @@ impl Forge for Forges {
 
     async fn look(&self, repository: &Repository, url: &str) -> Result<Option<Thing>, ForgeError> {
         self.of(repository)?.look(repository, url).await
+    }
+
+    async fn offers(&self, repository: &Repository) -> Result<Vec<Offer>, ForgeError> {
+        self.of(repository)?.offers(repository).await
     }
 
     async fn pull_request(

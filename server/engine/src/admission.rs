@@ -11,7 +11,7 @@ use domain::name::{Branch, Commit};
 use domain::repository::{BranchRole, Repository};
 use domain::revision::RevisionContent;
 use manifest::discover::{Layout, Location, SPELLBOOKS};
-use manifest::{Checked, DaemonSource, Diagnostic, Manifest, Siblings, Spellbook};
+use manifest::{Checked, DaemonSource, Diagnostic, Manifest, POLICY, Siblings, Spellbook};
 use ports::source::View;
 
 use crate::reconcile::{self, BranchMove, Pushed};
@@ -226,6 +226,9 @@ pub fn check(world: &World, files: &Files) -> Vec<Diagnostic> {
     let standard = Standard::of(world);
     let own = SPELLBOOKS.into_iter().find(|name| files.get(name).is_some()).unwrap_or(SPELLBOOKS[0]);
     let Checked { value: spellbook, mut diagnostics } = Standard::spellbook(own, files.get(own));
+    if let Some(policy) = files.get(POLICY) {
+        diagnostics.extend(manifest::check_policy(POLICY, policy).diagnostics);
+    }
     let layout = Layout::new("spellbook", spellbook.as_ref().unwrap_or(&Spellbook::default()));
     let discovered = layout.discover(files.paths());
     diagnostics.extend(discovered.diagnostics);

@@ -18,6 +18,7 @@ pub mod sweep;
 pub mod watch;
 pub mod world;
 
+mod consent;
 pub mod dispatch;
 mod effects;
 mod group;
@@ -55,6 +56,5 @@ pub mod verify;
 pub mod why;
 pub use refusal::{Refusal, RefusalKind};
 pub use world::World;
-
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use ports::Retry;
 use ports::forge::ForgeError;
 use ports::store::{Fenced, StoreError};
 
+use crate::consent;
 use crate::world::World;
 
 /// How long an effect is ours; performing one takes less.
@@ -50,7 +51,10 @@ pub async fn next(world: &World, performer: WorkerId) -> Result<OutboxOutcome, S
     };
     let performed = match &effect.kind {
         EffectKind::CallWebhook { .. } => webhook::call(world, &effect).await,
-        _ => world.forge.perform(&repository, &effect).await,
+        _ => match consent::given(world, &repository, &effect).await {
+            Ok(wanted) => world.forge.perform(&repository, &wanted).await,
+            Err(error) => Err(error),
+        },
     };
     let status = match performed {
         Ok(receipt) => EffectStatus::Done { receipt },

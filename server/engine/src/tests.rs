@@ -6,6 +6,7 @@ mod house;
 mod agents;
 mod attachments;
 mod commands;
+mod consent;
 mod debounce;
 mod effects;
 mod endings;

@@ -1,8 +1,9 @@
 //! What only GitHub knows at this moment: what people may do, and where a pull request stands.
 
+use domain::marker::Marker;
 use domain::name::{Branch, Commit};
 use forge_remote::{Failure, escaped};
-use ports::forge::PullRequest;
+use ports::forge::{Offer, PullRequest};
 use serde_json::Value;
 
 use crate::shape::{flag, is_from_fork, number, pull_payload, text};
@@ -32,6 +33,18 @@ impl Visit<'_> {
             Some(pull) => Ok(Some(pull_request(number, &pull).ok_or_else(|| odd("a pull request"))?)),
             None => Ok(None),
         }
+    }
+
+    /// The open pull requests of our own account. One whose marker somebody took away is one all the same.
+    pub(crate) async fn offers(&self) -> Result<Vec<Offer>, Failure> {
+        let Some(own) = self.own() else { return Ok(Vec::new()) };
+        let open = self.list("/pulls?state=open&per_page=100").await?;
+        let offer = |pull: &Value| {
+            let number = number(pull, "/number").filter(|_| number(pull, "/user/id") == Some(own.id))?;
+            let marker = text(pull, "/body").and_then(Marker::find);
+            Some(Offer { number, key: marker.map(|marker| marker.key) })
+        };
+        Ok(open.iter().filter_map(offer).collect())
     }
 }
 

@@ -8,7 +8,7 @@ use domain::repository::Repository;
 use domain::time::Timestamp;
 use forge_remote::{Answer, Failure, Pace, Verb, escaped, is_token};
 use ports::clock::Clock;
-use ports::forge::{Account, Fact, Forge, ForgeError, PullRequest, Thing};
+use ports::forge::{Account, Fact, Forge, ForgeError, Offer, PullRequest, Thing};
 use ports::source::Source;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -227,6 +227,10 @@ impl Forge for GitHub {
             Some(page) => Ok(page.look(self, repository).await?),
             None => Ok(None),
         }
+    }
+
+    async fn offers(&self, repository: &Repository) -> Result<Vec<Offer>, ForgeError> {
+        Ok(self.visit(repository).await?.offers().await?)
     }
 
     async fn pull_request(

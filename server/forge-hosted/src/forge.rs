@@ -9,7 +9,7 @@ use domain::name::Commit;
 use domain::repository::Repository;
 use domain::time::Timestamp;
 use ports::clock::Clock;
-use ports::forge::{Account, Fact, Forge, ForgeError, PullRequest, Thing};
+use ports::forge::{Account, Fact, Forge, ForgeError, Offer, PullRequest, Thing};
 use ports::source::{Source, SourceError};
 use ports::store::{Page, Store};
 use secrecy::SecretString;
@@ -67,6 +67,10 @@ impl Forge for HostedForge {
 
     async fn look(&self, repository: &Repository, url: &str) -> Result<Option<Thing>, ForgeError> {
         self.thing_at(repository, url).await
+    }
+
+    async fn offers(&self, repository: &Repository) -> Result<Vec<Offer>, ForgeError> {
+        self.open_offers(repository).await
     }
 
     async fn pull_request(

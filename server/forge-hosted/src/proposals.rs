@@ -5,18 +5,18 @@ use domain::id::ProposalId;
 use domain::marker::signed;
 use domain::name::{Branch, Commit};
 use domain::proposal::{Proposal, ProposalStatus};
-use domain::repository::Origin;
-use ports::forge::ForgeError;
+use domain::repository::{Origin, Repository};
+use ports::forge::{ForgeError, Offer};
 use ports::source::Moved;
 
 use crate::failure::{git_failed, store_failed};
-use crate::forge::Wanted;
+use crate::forge::{HostedForge, Wanted};
 
 /// So often a branch that moves under our hands is looked at anew.
 const MOST_TRIES: usize = 3;
 
 /// A change that a run offers.
-struct Offer<'a> {
+struct Change<'a> {
     title: &'a str,
     body: &'a str,
     base: &'a Branch,
@@ -27,6 +27,22 @@ struct Offer<'a> {
     reviewers: &'a [String],
 }
 
+impl HostedForge {
+    /// The open proposals that runs made.
+    pub(crate) async fn open_offers(&self, repository: &Repository) -> Result<Vec<Offer>, ForgeError> {
+        let mut offers = Vec::new();
+        let mut after = None;
+        loop {
+            let part = self.store.proposal_list(repository.id, Some("open"), &Wanted::page(after)).await;
+            let part = part.map_err(|error| store_failed(&error))?;
+            let Some(last) = part.last() else { return Ok(offers) };
+            after = Some(last.id.uuid());
+            let made = part.into_iter().filter(|proposal| proposal.provenance.is_some());
+            offers.extend(made.map(|Proposal { number, key, .. }| Offer { number, key }));
+        }
+    }
+}
+
 impl Wanted<'_> {
     /// Offers a change, or brings the open proposal of the same key up to date.
     pub(crate) async fn proposal(&self) -> Result<Receipt, ForgeError> {
@@ -35,7 +51,7 @@ impl Wanted<'_> {
         else {
             return Err(ForgeError::refused("it is not a proposal"));
         };
-        let offer = Offer { title, body, base, branch, commit, draft: *draft, labels, reviewers };
+        let offer = Change { title, body, base, branch, commit, draft: *draft, labels, reviewers };
         self.refuse_offer(&offer).await?;
         let earlier = self.proposals_of_key().await?;
         if let Some(done) = earlier.iter().find(|proposal| self.is_ours(proposal, &offer)) {
@@ -52,7 +68,7 @@ impl Wanted<'_> {
         Ok(self.proposal_receipt(&stored, if open.is_some() { "updated" } else { "opened" }))
     }
 
-    async fn refuse_offer(&self, offer: &Offer<'_>) -> Result<(), ForgeError> {
+    async fn refuse_offer(&self, offer: &Change<'_>) -> Result<(), ForgeError> {
         if self.repository.origin != Origin::Hosted {
             let path = &self.repository.path;
             return Err(ForgeError::refused(format!(
@@ -75,7 +91,7 @@ impl Wanted<'_> {
     }
 
     /// Refuses to change a proposal into another one, or back into an older one.
-    fn refuse_change(&self, open: &Proposal, offer: &Offer<'_>) -> Result<(), ForgeError> {
+    fn refuse_change(&self, open: &Proposal, offer: &Change<'_>) -> Result<(), ForgeError> {
         let number = open.number;
         if open.base != *offer.base || open.branch != *offer.branch {
             return Err(ForgeError::refused(format!(
@@ -106,14 +122,14 @@ impl Wanted<'_> {
 
     /// Whether this very effect made the proposal, before a crash; somebody may have merged or closed
     /// it since.
-    fn is_ours(&self, proposal: &Proposal, offer: &Offer<'_>) -> bool {
+    fn is_ours(&self, proposal: &Proposal, offer: &Change<'_>) -> bool {
         let of_run = proposal.provenance.as_ref().map(|there| there.run) == self.effect.author.run();
         of_run && proposal.head == *offer.commit
     }
 
     /// Makes the branch, or moves it from where a proposal of this key has it. A branch that is
     /// anywhere else is somebody's work.
-    async fn bring_branch(&self, offer: &Offer<'_>, earlier: &[Proposal]) -> Result<(), ForgeError> {
+    async fn bring_branch(&self, offer: &Change<'_>, earlier: &[Proposal]) -> Result<(), ForgeError> {
         let left_here = |tip: &Commit| {
             earlier.iter().any(|proposal| proposal.branch == *offer.branch && proposal.head == *tip)
         };
@@ -148,7 +164,7 @@ impl Wanted<'_> {
         Ok(branches.into_iter().find(|(name, _)| name == branch).map(|(_, commit)| commit))
     }
 
-    fn proposal_of(&self, offer: &Offer<'_>) -> Proposal {
+    fn proposal_of(&self, offer: &Change<'_>) -> Proposal {
         let now = self.forge.clock.now();
         let mut body = offer.body.trim_end().to_owned();
         if !offer.reviewers.is_empty() {
@@ -175,7 +191,7 @@ impl Wanted<'_> {
     }
 
     /// Looks whether the proposal and its branch are there.
-    async fn verify_proposal(&self, number: u64, offer: &Offer<'_>) -> Result<(), ForgeError> {
+    async fn verify_proposal(&self, number: u64, offer: &Change<'_>) -> Result<(), ForgeError> {
         let stored = self.forge.store.proposal_get(self.repository.id, number).await;
         let stored = stored.map_err(|error| store_failed(&error))?;
         let is_there = stored.is_some_and(|proposal| self.is_ours(&proposal, offer));

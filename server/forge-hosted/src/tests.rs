@@ -361,6 +361,20 @@ impl Stand for Host {
 }
 
 #[tokio::test]
+async fn what_runs_offer_is_counted_while_it_is_open() {
+    let host = Host::new().await;
+    assert_eq!(host.forge.offers(&host.repository).await.unwrap(), []);
+    let (offer, _) = host.offer(&host.run(), "one").await;
+    host.perform(&offer).await.unwrap();
+    let open = host.forge.offers(&host.repository).await.unwrap();
+    assert_eq!(open, [ports::forge::Offer { number: 1, key: Some(offer.key.clone()) }]);
+    let proposal = host.store.proposal_get(host.repository.id, 1).await.unwrap().unwrap();
+    let closed = ProposalStatus::Closed { by: "ada".to_owned() };
+    assert!(host.store.proposal_settle(proposal.id, &closed, host.clock.now()).await.unwrap());
+    assert_eq!(host.forge.offers(&host.repository).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn keeps_the_promises_of_a_forge() {
     let host = Host::new().await;
     let (offer, _) = host.offer(&host.run(), "one").await;

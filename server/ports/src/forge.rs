@@ -39,6 +39,12 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     /// Says whether trying again may help.
     async fn look(&self, repository: &Repository, url: &str) -> Result<Option<Thing>, ForgeError>;
 
+    /// The pull requests that this server made and that are open at this moment.
+    ///
+    /// # Errors
+    /// Says whether trying again may help.
+    async fn offers(&self, repository: &Repository) -> Result<Vec<Offer>, ForgeError>;
+
     /// A pull request as it is at this moment; `None` when there is none of this number.
     ///
     /// # Errors
@@ -261,6 +267,15 @@ impl ThingKind {
             Self::Commit => "commit",
         }
     }
+}
+
+/// An open pull request of this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Its number.
+    pub number: u64,
+    /// The key of the effect that made it; `None` when it does not say so any more.
+    pub key: Option<String>,
 }
 
 /// A pull request at a moment.

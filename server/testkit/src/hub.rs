@@ -435,9 +435,11 @@ impl Hub {
             ("GET", []) => {
                 let head = request.asked("head").map(str::to_owned);
                 let list = self.pulls.keys().rev().filter_map(|number| self.pull(*number));
+                let state = request.asked("state").unwrap_or("open").to_owned();
                 let fits = |pull: &Value| {
                     let name = format!("acme:{}", pull["head"]["ref"].as_str().unwrap_or_default());
                     head.as_ref().is_none_or(|head| *head == name)
+                        && (state == "all" || pull["state"] == state)
                 };
                 (200, list.filter(fits).collect())
             }

@@ -8,7 +8,7 @@ use domain::effect::{CommentTarget, Effect, EffectKind, Receipt};
 use domain::marker::signed;
 use domain::repository::Repository;
 use domain::time::Timestamp;
-use ports::forge::{Account, Fact, Forge, ForgeError, PullRequest, Thing, ThingKind};
+use ports::forge::{Account, Fact, Forge, ForgeError, Offer, PullRequest, Thing, ThingKind};
 use secrecy::SecretString;
 
 /// A forge that remembers what it was told. It is whatever a test makes of it; nobody is known to it at first.
@@ -124,6 +124,19 @@ impl Forge for MemoryForge {
 
     async fn look(&self, _repository: &Repository, url: &str) -> Result<Option<Thing>, ForgeError> {
         Ok(self.answer()?.things.get(url).cloned())
+    }
+
+    async fn offers(&self, _repository: &Repository) -> Result<Vec<Offer>, ForgeError> {
+        let state = self.answer()?;
+        let mut offers: Vec<Offer> = Vec::new();
+        for effect in &state.performed {
+            let is_new = !offers.iter().any(|offer| offer.key.as_ref() == Some(&effect.key));
+            if is_new && matches!(effect.kind, EffectKind::CreatePullRequest { .. }) {
+                let number = offers.len() as u64 + 1;
+                offers.push(Offer { number, key: Some(effect.key.clone()) });
+            }
+        }
+        Ok(offers)
     }
 
     async fn pull_request(

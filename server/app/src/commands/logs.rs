@@ -4,7 +4,7 @@ use domain::id::RunId;
 use serde_json::Value as Json;
 
 use crate::cli::{Global, LogsArgs};
-use crate::client::answers::{End, LogLine};
+use crate::client::answers::{Effect, End, LogLine, Part};
 use crate::client::{Client, understood};
 use crate::exit::{CommandError, Exit};
 use crate::output::{Tone, Ui};
@@ -25,9 +25,23 @@ pub(crate) async fn run(args: &LogsArgs, global: &Global, ui: &Ui) -> Result<Exi
         part.items.iter().try_for_each(|line| printer.print(line, ui))?;
         after = part.next;
         if after.is_none() {
+            if !ui.is_json() {
+                refused(&client, args.run, ui).await?;
+            }
             return Ok(Exit::Ok);
         }
     }
+}
+
+/// Says which outcomes of a run were refused, and why: that came after its log.
+pub(super) async fn refused(client: &Client, run: RunId, ui: &Ui) -> Result<(), CommandError> {
+    let effects = client.get(&["runs", &run.to_string(), "effects"], &[]).await?;
+    let effects = understood::<Part<Effect>>(effects)?.items;
+    for effect in effects.iter().filter(|effect| effect.status == "refused") {
+        let why = effect.message.as_deref().unwrap_or_default();
+        ui.line(ui.paint(Tone::Bad, format_args!("-- {} was refused: {why}", effect.kind)))?;
+    }
+    Ok(())
 }
 
 /// Prints lines as they come until the run ends; gives its status.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use manifest::discover::SPELLBOOKS;
 use manifest::test::Test;
-use manifest::{Diagnostic, Manifest, Severity, Sources, Style, check_test, render, to_json};
+use manifest::{Diagnostic, Manifest, POLICY, Severity, Sources, Style, check_test, render, to_json};
 use serde_json::{Value as Json, json};
 
 use super::worktree::{LocalDaemon, Worktree};
@@ -69,16 +69,21 @@ impl Findings {
         let outsider = worktree.outsider(&inside);
         self.unseen.extend(outsider.iter().map(|location| location.directory.clone()));
         found.daemons.extend(outsider);
-        let only_own = inside.to_str().is_some_and(|name| SPELLBOOKS.contains(&name));
+        let only_own = inside.to_str().is_some_and(|name| SPELLBOOKS.contains(&name) || name == POLICY);
         if only_own {
             found.daemons.clear();
             found.diagnostics.clear();
         }
-        if found.daemons.is_empty() && found.diagnostics.is_empty() && own.is_none() {
+        let policy =
+            worktree.policy()?.filter(|_| inside.as_os_str().is_empty() || inside == Path::new(POLICY));
+        if found.daemons.is_empty() && found.diagnostics.is_empty() && own.is_none() && policy.is_none() {
             return Err(nothing_at(path));
         }
         if let Some(own) = own.filter(|own| done.insert(worktree.root().join(own.name))) {
             self.extend(own.checked.diagnostics.clone(), &(own.name, own.text.as_str()));
+        }
+        if let Some(policy) = policy.filter(|_| done.insert(worktree.root().join(POLICY))) {
+            self.extend(policy.diagnostics, &(POLICY, policy.text.as_str()));
         }
         found.diagnostics.retain(|one| done.insert(worktree.root().join(&one.file)));
         self.extend(found.diagnostics, &BTreeMap::new());

@@ -3,6 +3,7 @@
 use domain::id::EventId;
 use serde_json::{Value as Json, json};
 
+use super::logs;
 use crate::cli::{Global, WhyArgs};
 use crate::client::answers::{Event, Match, Part};
 use crate::client::{Client, understood};
@@ -46,6 +47,9 @@ pub(crate) async fn run(args: &WhyArgs, global: &Global, ui: &Ui) -> Result<Exit
         }
         let matches = matches.into_iter().map(understood).collect::<Result<Vec<Match>, _>>()?;
         shown(&understood(event)?, &matches, ui)?;
+        for run in matches.iter().filter_map(|decision| decision.run.as_ref()?.parse().ok()) {
+            logs::refused(&client, run, ui).await?;
+        }
     }
     Ok(Exit::Ok)
 }

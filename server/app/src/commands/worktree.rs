@@ -13,7 +13,10 @@ use domain::files::{File, Files};
 use domain::limits::Limits;
 use domain::name::DaemonId;
 use manifest::discover::{Discovered, Layout, Location, MANIFESTS, SPELLBOOKS};
-use manifest::{Checked, DaemonSource, Manifest, Rules, Siblings, Spellbook, check_daemon, check_spellbook};
+use manifest::{
+    Checked, DaemonSource, Diagnostic, Manifest, POLICY, Rules, Siblings, Spellbook, check_daemon,
+    check_policy, check_spellbook,
+};
 
 use crate::exit::{CommandError, Exit};
 
@@ -44,6 +47,15 @@ pub(crate) struct OwnFile {
     pub(crate) text: String,
     /// What it says, or what is wrong with it.
     pub(crate) checked: Checked<Spellbook>,
+}
+
+/// `.spellbook/policy.yaml`, as it was read, and what is wrong with it.
+#[derive(Debug)]
+pub(crate) struct PolicyFile {
+    /// Its text; empty when it is none.
+    pub(crate) text: String,
+    /// What is wrong with it.
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 /// A daemon on this machine.
@@ -102,6 +114,23 @@ impl Worktree {
     /// `spellbook.yaml`, if there is one.
     pub(crate) fn own_file(&self) -> Option<&OwnFile> {
         self.spellbook.as_ref()
+    }
+
+    /// `.spellbook/policy.yaml`, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn policy(&self) -> Result<Option<PolicyFile>, CommandError> {
+        let path = self.root.join(POLICY);
+        let Ok(meta) = path.symlink_metadata() else { return Ok(None) };
+        if !meta.is_file() {
+            let diagnostics = check_policy(POLICY, &File::Symlink).diagnostics;
+            return Ok(Some(PolicyFile { text: String::new(), diagnostics }));
+        }
+        let bytes = read_up_to(&path, LONGEST_FILE + 1)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let diagnostics = check_policy(POLICY, &File::Regular(bytes)).diagnostics;
+        Ok(Some(PolicyFile { text, diagnostics }))
     }
 
     /// What `spellbook.yaml` says; `None` without one, or with a broken one.

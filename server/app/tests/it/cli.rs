@@ -642,10 +642,17 @@ fn status_shows_everything_a_daemon_or_a_run() {
 
 #[test]
 fn logs_are_printed_whole() {
-    let mock = Mock::start([(
-        "GET /api/v1/runs/run_0198000000007000800000000000002a/logs?limit=200",
-        vec![part(&[a_line(1, "Build", "one"), a_line(2, "Test", "two")])],
-    )]);
+    let effect = |status: &str, message: &str| json!({ "kind": "add-comment", "status": status, "message": message, "url": null });
+    let mock = Mock::start([
+        (
+            "GET /api/v1/runs/run_0198000000007000800000000000002a/logs?limit=200",
+            vec![part(&[a_line(1, "Build", "one"), a_line(2, "Test", "two")])],
+        ),
+        (
+            "GET /api/v1/runs/run_0198000000007000800000000000002a/effects",
+            vec![part(&[effect("done", "commented"), effect("refused", "it is not wanted")])],
+        ),
+    ]);
     insta::assert_snapshot!(mock.session(&Desk::new(), &[&["logs", RUN], &["logs", RUN, "--json"]]));
 }
 
@@ -676,10 +683,13 @@ fn a_followed_log_goes_on_where_it_broke_off() {
 #[test]
 fn a_terminal_does_not_obey_a_log() {
     let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\rdone \u{1b}[31mred\u{1b}[0m";
-    let mock = Mock::start([(
-        "GET /api/v1/runs/run_0198000000007000800000000000002a/logs?limit=200",
-        vec![part(&[a_line(1, "Evil", evil)])],
-    )]);
+    let mock = Mock::start([
+        (
+            "GET /api/v1/runs/run_0198000000007000800000000000002a/logs?limit=200",
+            vec![part(&[a_line(1, "Evil", evil)])],
+        ),
+        ("GET /api/v1/runs/run_0198000000007000800000000000002a/effects", vec![part(&[])]),
+    ]);
     let desk = Desk::new();
     let line = format!("{} --server {} logs {RUN}", env!("CARGO_BIN_EXE_spellbook"), mock.url());
     // util-linux's `script` gives the program a terminal.

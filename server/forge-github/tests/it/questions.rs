@@ -6,7 +6,7 @@ use domain::effect::CommentTarget;
 use domain::name::Commit;
 use forge_github::{Access, BuildError, Config, GitHub, Surroundings, app_manifest, register};
 use ports::clock::Clock;
-use ports::forge::Forge;
+use ports::forge::{Forge, Offer};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use testkit::emulate::KEY;
@@ -175,6 +175,21 @@ async fn whose_account_it_is_is_asked_once() {
         let pull = house.forge.pull_request(&house.repository, PULL).await.unwrap().expect("it is there");
         assert_eq!(pull.author_id, Some(ADA));
     }
+}
+
+#[tokio::test]
+async fn its_own_open_pull_requests_are_counted() {
+    let house = House::new().await;
+    assert_eq!(house.forge.offers(&house.repository).await.unwrap(), [], "ada's does not count");
+    let effect = house.effect("review/pull/1", offer("one", 8));
+    house.done(&effect).await;
+    let offers = async || house.forge.offers(&house.repository).await.unwrap();
+    let number = offers().await[0].number;
+    assert_eq!(offers().await, [Offer { number, key: Some("review/pull/1".to_owned()) }]);
+    house.gate.hub().threads.get_mut(&number).unwrap()["body"] = json!("Mine now.");
+    assert_eq!(offers().await, [Offer { number, key: None }]);
+    house.gate.hub().threads.get_mut(&number).unwrap()["state"] = json!("closed");
+    assert_eq!(offers().await, []);
 }
 
 #[tokio::test]

@@ -78,6 +78,12 @@ fn every_decision_about_an_event_is_told() {
             ])],
         ),
         (
+            "GET /api/v1/runs/run_0198000000007000800000000000002a/effects",
+            vec![part(&[
+                json!({ "kind": "add-comment", "status": "refused", "message": "it is not wanted", "url": null }),
+            ])],
+        ),
+        (
             "GET /api/v1/events?about=acme%2Fapp%237&limit=5",
             vec![part(&[event(id, "comment"), event("evt_1", "pull_request")])],
         ),
