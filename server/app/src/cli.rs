@@ -144,6 +144,11 @@ pub enum Command {
     /// Print the log of a run
     #[command(after_help = "Example:\n  spellbook logs run_0198000000007000800000000000002a -f")]
     Logs(LogsArgs),
+    /// List the files that a run keeps, or fetch them
+    #[command(
+        after_help = "Examples:\n  spellbook artifacts run_0198000000007000800000000000002a\n  spellbook artifacts run_0198000000007000800000000000002a report --output out"
+    )]
+    Artifacts(ArtifactsArgs),
     /// Start a new run from a stage of an old one
     #[command(
         after_help = "Example:\n  spellbook replay run_0198000000007000800000000000002a --from Fix --agent claude-opus"
@@ -519,6 +524,20 @@ pub struct LogsArgs {
     /// Go on until the run ends; then exit with 1 if it failed
     #[arg(long, short)]
     pub follow: bool,
+}
+
+/// `spellbook artifacts`
+#[derive(Debug, Args)]
+pub struct ArtifactsArgs {
+    /// The run
+    #[arg(value_name = "RUN")]
+    pub run: RunId,
+    /// Fetch these files, in place of listing all
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Where to, below which they keep their paths; here, when it is not said
+    #[arg(long, short, value_name = "DIRECTORY", requires = "name")]
+    pub output: Option<PathBuf>,
 }
 
 /// `spellbook replay`

@@ -101,6 +101,13 @@ impl Client {
         self.repeatedly(Call { method: &Method::GET, url: &url, body: None, key: None }).await
     }
 
+    /// Gets what is at a path below `/api/v1` as it is.
+    pub(crate) async fn bytes(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Vec<u8>, CommandError> {
+        let url = self.url(path, query);
+        let response = self.send(self.request(&Method::GET, &url)).await.map_err(|refused| refused.error)?;
+        body(response).await.map_err(|error| self.broken(error))
+    }
+
     /// Gets all entries of a list, part by part.
     pub(crate) async fn list(
         &self,

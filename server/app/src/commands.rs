@@ -1,6 +1,7 @@
 //! What each command does, one file a command.
 
 mod agents;
+mod artifacts;
 mod budgets;
 mod cancel;
 mod completions;
@@ -70,6 +71,7 @@ async fn dispatch(cli: Cli, ui: &Ui) -> Result<Exit, CommandError> {
         Command::State(args) => state::run(&args, global, ui).await,
         Command::Plan(args) => plan::run(&args, ui),
         Command::Explain(args) => explain::run(&args, global, ui).await,
+        Command::Artifacts(args) => artifacts::run(&args, global, ui).await,
         Command::Why(args) => why::run(&args, global, ui).await,
         Command::Verify(args) => verify::run(&args, global, ui).await,
         Command::Logs(args) => logs::run(&args, global, ui).await,

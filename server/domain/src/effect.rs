@@ -236,6 +236,17 @@ pub enum EffectKind {
         /// Not for everybody.
         prerelease: bool,
     },
+    /// Keep files of the workspace for people.
+    UploadArtifact {
+        /// What the daemon calls them.
+        name: String,
+        /// The snapshot that holds them.
+        commit: Commit,
+        /// Which.
+        files: Vec<ArtifactFile>,
+        /// Until when; as long as the run, when it is not said.
+        until: Option<Timestamp>,
+    },
     /// Call an address, signed.
     CallWebhook {
         /// Where to.
@@ -278,11 +289,21 @@ impl EffectKind {
             Self::AddReviewers { .. } => "add-reviewers",
             Self::SetStatus { .. } => "set-status",
             Self::CreateRelease { .. } => "create-release",
+            Self::UploadArtifact { .. } => "upload-artifact",
             Self::CallWebhook { .. } => "call-webhook",
             Self::React { .. } => "react",
             Self::Noop { .. } => "noop",
         }
     }
+}
+
+/// A file that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactFile {
+    /// Its path in the workspace.
+    pub path: String,
+    /// How long it is.
+    pub bytes: u64,
 }
 
 /// Where a comment goes.

@@ -1,6 +1,7 @@
 //! From a manifest's `outcomes:` to effects: what a run that ended wants done, checked before it is
 //! stored. What may not be done is stored too, refused with its reason, so that nobody wonders.
 
+mod artifacts;
 mod changes;
 mod outbound;
 mod reports;
@@ -156,9 +157,7 @@ impl Wish<'_> {
             OutcomeKind::CreateCheck => self.check(),
             OutcomeKind::SetStatus => self.commit_status(),
             OutcomeKind::CallWebhook => self.webhook(),
-            OutcomeKind::UploadArtifact => {
-                Err(Unwanted::Refused("this version does not keep files".to_owned()))
-            }
+            OutcomeKind::UploadArtifact => self.artifact().await,
             OutcomeKind::Noop => {
                 Err(Unwanted::Nothing(self.text("reason")?.unwrap_or_else(|| "nothing to do".to_owned())))
             }

@@ -10,8 +10,8 @@ use ports::Retry;
 use ports::forge::ForgeError;
 use ports::store::{Fenced, StoreError};
 
-use crate::consent;
 use crate::world::World;
+use crate::{artifacts, consent};
 
 /// How long an effect is ours; performing one takes less.
 const HOLD: Duration = Duration::from_secs(60);
@@ -51,6 +51,7 @@ pub async fn next(world: &World, performer: WorkerId) -> Result<OutboxOutcome, S
     };
     let performed = match &effect.kind {
         EffectKind::CallWebhook { .. } => webhook::call(world, &effect).await,
+        EffectKind::UploadArtifact { .. } => artifacts::keep(world, &effect).await,
         _ => match consent::given(world, &repository, &effect).await {
             Ok(wanted) => world.forge.perform(&repository, &wanted).await,
             Err(error) => Err(error),

@@ -4,6 +4,7 @@
 mod house;
 
 mod agents;
+mod artifacts;
 mod attachments;
 mod commands;
 mod consent;

@@ -204,8 +204,8 @@ impl Forge for GitHub {
     async fn perform(&self, repository: &Repository, effect: &Effect) -> Result<Receipt, ForgeError> {
         match &effect.kind {
             EffectKind::Noop { reason } => Ok(Receipt::new(None, reason.clone())),
-            EffectKind::CallWebhook { .. } => {
-                Err(ForgeError::refused("the server calls webhooks itself, GitHub does not"))
+            EffectKind::CallWebhook { .. } | EffectKind::UploadArtifact { .. } => {
+                Err(ForgeError::refused("the server does that itself, GitHub does not"))
             }
             _ => Ok(wanted::perform(self, repository, effect).await?),
         }

@@ -38,6 +38,8 @@ const fn permissions(kind: &EffectKind) -> Permissions {
             CommentKind::Issue => &[("issues", "write")],
             CommentKind::Review => &[("pull_requests", "write")],
         },
-        EffectKind::CallWebhook { .. } | EffectKind::Noop { .. } => &[("metadata", "read")],
+        EffectKind::CallWebhook { .. } | EffectKind::UploadArtifact { .. } | EffectKind::Noop { .. } => {
+            &[("metadata", "read")]
+        }
     }
 }

@@ -48,6 +48,7 @@ impl Forge for HostedForge {
             | EffectKind::AddReviewers { .. }
             | EffectKind::SetStatus { .. }
             | EffectKind::CreateRelease { .. }
+            | EffectKind::UploadArtifact { .. }
             | EffectKind::CallWebhook { .. }
             | EffectKind::React { .. } => {
                 let kind = effect.kind.as_str();

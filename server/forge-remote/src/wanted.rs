@@ -67,8 +67,9 @@ pub async fn perform(site: &dyn Site, effect: &Effect) -> Result<Receipt, Failur
             Ok(Receipt::new(None, format!("reacted to a comment on {}", site.called(comment.thread))))
         }
         EffectKind::Noop { reason } => Ok(Receipt::new(None, reason.clone())),
-        EffectKind::CallWebhook { .. } => {
-            Err(Failure::Refused(format!("the server calls webhooks itself, {} does not", site.service())))
+        EffectKind::CallWebhook { .. } | EffectKind::UploadArtifact { .. } => {
+            let kind = effect.kind.as_str();
+            Err(Failure::Refused(format!("`{kind}` has nothing to do with {}", site.service())))
         }
     }
 }

@@ -44,7 +44,10 @@ impl Policy {
     /// Whether it has a say in an effect at all: what nobody else sees, and answers to people who asked, are none of
     /// its business.
     pub const fn concerns(author: &Author, kind: &EffectKind) -> bool {
-        let is_seen = !matches!(kind, EffectKind::CallWebhook { .. } | EffectKind::Noop { .. });
+        let is_seen = !matches!(
+            kind,
+            EffectKind::CallWebhook { .. } | EffectKind::UploadArtifact { .. } | EffectKind::Noop { .. }
+        );
         let is_asked = match author {
             Author::Run(_) => false,
             Author::Server { act } => matches!(act, Act::Receipt | Act::Answer),

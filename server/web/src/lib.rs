@@ -24,6 +24,7 @@ pub use actions::{Actions, ActionsError, Trust, TrustedRole};
 pub use rate::Rate;
 mod accounts;
 mod actions;
+mod artifacts;
 mod budgets;
 mod estimates;
 mod sign_in;
@@ -55,6 +56,5 @@ mod runs;
 mod sse;
 mod stages;
 mod state;
-
 #[cfg(test)]
 mod tests;

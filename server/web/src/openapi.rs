@@ -10,9 +10,9 @@ use utoipa_axum::routes;
 
 use crate::doors::Server;
 use crate::{
-    accounts, actions, budgets, daemons, discussions, effects, estimates, events, forges, health, hooks,
-    logs, proposals, repositories, revisions, runs, schemas, sign_in, spend, sse, stages, state, tokens,
-    validate, verify,
+    accounts, actions, artifacts, budgets, daemons, discussions, effects, estimates, events, forges, health,
+    hooks, logs, proposals, repositories, revisions, runs, schemas, sign_in, spend, sse, stages, state,
+    tokens, validate, verify,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -94,6 +94,8 @@ pub(crate) fn api() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(sse::events))
         .routes(routes!(effects::list))
         .routes(routes!(effects::promote))
+        .routes(routes!(artifacts::list))
+        .routes(routes!(artifacts::read))
         .routes(routes!(budgets::list, budgets::set))
         .routes(routes!(budgets::history))
         .routes(routes!(budgets::remove))

@@ -295,3 +295,19 @@ pub(crate) struct Doubt {
     pub(crate) code: String,
     pub(crate) message: String,
 }
+
+/// Files that a run keeps.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Artifact {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) files: Vec<ArtifactFile>,
+    pub(crate) until: Option<String>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ArtifactFile {
+    pub(crate) path: String,
+    pub(crate) bytes: u64,
+}

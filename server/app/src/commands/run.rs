@@ -358,6 +358,10 @@ fn wish(kind: &EffectKind) -> String {
             format!("{context}: {}\n{description}", state.as_str())
         }
         EffectKind::CallWebhook { url, body, .. } => format!("{url}\n{body}"),
+        EffectKind::UploadArtifact { name, files, .. } => {
+            let paths = files.iter().map(|file| file.path.as_str());
+            format!("{name}\n{}", paths.collect::<Vec<_>>().join("\n"))
+        }
         EffectKind::React { .. } | EffectKind::Noop { .. } => String::new(),
     }
 }

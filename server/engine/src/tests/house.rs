@@ -356,7 +356,10 @@ fn program(jail: &JailSpec, clock: &FixedClock) -> Result<(Vec<OutputChunk>, Jai
         let read = |name: &str| std::fs::read_to_string(file(name)).unwrap_or_default();
         match words.as_slice() {
             ["say", ..] => said.push(ScriptedSandbox::stdout(&(line.trim_start()[4..].to_owned() + "\n"))),
-            ["put", name, word] => std::fs::write(file(name), read(name) + word + "\n").unwrap(),
+            ["put", name, word] => {
+                std::fs::create_dir_all(file(name).parent().unwrap()).unwrap();
+                std::fs::write(file(name), read(name) + word + "\n").unwrap();
+            }
             ["show", name] => said.push(ScriptedSandbox::stdout(&read(name).replace('\n', " "))),
             ["take", minutes] => {
                 clock.advance(Duration::from_secs(60 * minutes.parse::<u64>().unwrap()));

@@ -155,6 +155,8 @@ async fn a_confined_token_opens_few_doors() {
         "read_logs",
         "follow_run",
         "list_effects",
+        "list_artifacts",
+        "read_artifact",
         "validate_files",
     ];
     for (method, path, operation) in operations() {

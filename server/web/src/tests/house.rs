@@ -50,6 +50,7 @@ pub(super) struct House {
     pub(super) web: Arc<ScriptedWeb>,
     pub(super) issuer: Arc<Mutex<Option<Issuer>>>,
     pub(super) forge: Arc<MemoryForge>,
+    pub(super) objects: Arc<MemoryObjects>,
     pub(super) closing: tokio_util::sync::CancellationToken,
     router: Router,
 }
@@ -73,6 +74,7 @@ impl House {
         let issuer = Arc::new(Mutex::new(None));
         let web = Arc::new(ScriptedWeb::new(internet(Arc::clone(&issuer))));
         let forge = Arc::new(MemoryForge::default());
+        let objects = Arc::new(MemoryObjects::new());
         let (git, secrets) = (Arc::new(Echo::default()), Arc::new(Safe::default()));
         let hosts = [("github", MemoryHost::new("s3cret")), ("bare", MemoryHost::new(""))];
         let hosts = hosts.map(|(name, host)| (name, Arc::new(host)));
@@ -87,7 +89,7 @@ impl House {
             web: web.clone(),
             secrets: secrets.clone(),
             vault: vault.clone(),
-            objects: Arc::new(MemoryObjects::new()),
+            objects: objects.clone(),
             forge: forge.clone(),
             hosts: hosts
                 .iter()
@@ -110,7 +112,7 @@ impl House {
             closing: closing.clone(),
         };
         let router = crate::router::assemble(Server::new(doors));
-        Self { clock, store, source, git, secrets, vault, web, issuer, forge, closing, router }
+        Self { clock, store, source, git, secrets, vault, web, issuer, forge, objects, closing, router }
     }
 
     /// A token of a new account.

@@ -368,6 +368,36 @@ async fn streams_are_bounded_and_end_with_the_server() {
     drop(only);
 }
 
+#[tokio::test]
+async fn files_that_are_kept_are_saved_and_not_shown() {
+    use domain::effect::{ArtifactFile, Effect, Receipt};
+    use ports::objects::Objects;
+    let (house, runner) = house().await;
+    let run = id(&start(&house, &runner, None, &json!({ "daemon": "ada/book/review" })).await);
+    let (leased, proof) = lease(&house).await;
+    let kind = EffectKind::UploadArtifact {
+        name: "report".to_owned(),
+        commit: build::commit(1),
+        files: vec![ArtifactFile { path: "a/b c.html".to_owned(), bytes: 4 }],
+        until: None,
+    };
+    let status = EffectStatus::Done { receipt: Receipt::new(None, "kept") };
+    let effect = Effect { status, ..build::effect(&*house.clock, &leased, "k", kind) };
+    finish(&house, &proof, vec![effect.clone()]).await;
+    let key = format!("artifacts/{run}/{}/0", effect.id);
+    house.objects.put(&key, bytes::Bytes::from_static(b"<p>!")).await.unwrap();
+    let path = format!("/api/v1/runs/{run}/artifacts");
+    let listed = house.get(&path, &runner).await.json();
+    let expect = json!({ "id": effect.id.to_string(), "name": "report", "files": [{ "path": "a/b c.html", "bytes": 4 }], "until": null });
+    assert_eq!(listed["items"], json!([expect]));
+    let file = format!("{path}/{}?path=", effect.id);
+    let answer = house.get(&format!("{file}a%2Fb%20c.html"), &runner).await;
+    assert_eq!((answer.text(), answer.header("content-disposition")), ("<p>!", "attachment"));
+    assert_eq!(answer.header("content-type"), "application/octet-stream");
+    assert_eq!(house.get(&format!("{file}none"), &runner).await.verdict(), "404 artifact_not_found");
+    assert_eq!(house.get(&format!("{file}x"), "").await.verdict(), "401 token_missing");
+}
+
 /// A tool's call lasts as long as its run, however little patience there is with other requests.
 #[tokio::test(start_paused = true)]
 async fn a_call_of_a_tool_is_waited_for() {
