@@ -22,9 +22,11 @@ get /orgs/{org}/labels
 get /repos/{owner}/{repo}/branches/{branch}
 get /repos/{owner}/{repo}/collaborators/{collaborator}/permission
 get /repos/{owner}/{repo}/commits/{ref}/statuses
+get /repos/{owner}/{repo}/git/commits/{sha}
 get /repos/{owner}/{repo}/issues
 post /repos/{owner}/{repo}/issues
 get /repos/{owner}/{repo}/issues/comments
+get /repos/{owner}/{repo}/issues/comments/{id}
 patch /repos/{owner}/{repo}/issues/comments/{id}
 delete /repos/{owner}/{repo}/issues/comments/{id}
 post /repos/{owner}/{repo}/issues/comments/{id}/reactions

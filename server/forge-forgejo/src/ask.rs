@@ -1,11 +1,11 @@
 //! What only the forge knows at this moment: what people may do, and where a pull request stands.
 
 use domain::name::{Branch, Commit};
-use forge_remote::{Failure, escaped};
-use ports::forge::PullRequest;
+use forge_remote::{Failure, escaped, offer};
+use ports::forge::{Offer, PullRequest};
 use serde_json::Value;
 
-use crate::shape::{flag, is_from_fork, pull_payload, text};
+use crate::shape::{flag, is_from_fork, number, pull_payload, text};
 use crate::visit::Visit;
 
 impl Visit<'_> {
@@ -39,18 +39,26 @@ impl Visit<'_> {
             None => Ok(None),
         }
     }
+
+    /// The open pull requests of the server's own account.
+    pub(crate) async fn offers(&self) -> Result<Vec<Offer>, Failure> {
+        let poster = escaped(&self.own.login);
+        let open = self.list(&format!("/pulls?state=open&poster={poster}&limit=50")).await?;
+        Ok(open.iter().filter_map(|pull| offer(pull, self.own.id)).collect())
+    }
 }
 
-fn pull_request(number: u64, pull: &Value) -> Option<PullRequest> {
+fn pull_request(nth: u64, pull: &Value) -> Option<PullRequest> {
     Some(PullRequest {
-        number,
+        number: nth,
         head: Commit::parse(text(pull, "/head/sha")?).ok()?,
         branch: Branch::parse(text(pull, "/head/ref")?).ok()?,
         base: Branch::parse(text(pull, "/base/ref")?).ok()?,
         from_fork: is_from_fork(pull),
         author: text(pull, "/user/login").unwrap_or("ghost").to_owned(),
+        author_id: number(pull, "/user/id"),
         open: text(pull, "/state") == Some("open"),
-        reference: format!("refs/pull/{number}/head"),
+        reference: format!("refs/pull/{nth}/head"),
         payload: pull_payload(pull),
     })
 }

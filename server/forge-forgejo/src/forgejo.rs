@@ -6,11 +6,12 @@ use domain::repository::Repository;
 use domain::time::Timestamp;
 use forge_remote::{Account, BuildError, Config, Failure, Own, Surroundings, path_at};
 use ports::forge::{
-    Fact, Forge, ForgeError, Found, Headers, Host, PullRequest, Signed, Understood, Unsigned,
+    Fact, Forge, ForgeError, Found, Headers, Host, Offer, PullRequest, Signed, Thing, Understood, Unsigned,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
+use crate::look::Page;
 use crate::shape::{self, number, text};
 use crate::understand::Reader;
 use crate::verify::verify;
@@ -74,6 +75,25 @@ impl Forge for Forgejo {
 
     async fn role(&self, repository: &Repository, account: &str) -> Result<Option<String>, ForgeError> {
         Ok(self.visit(repository).await?.role(account).await?)
+    }
+
+    async fn own_account(
+        &self,
+        _repository: &Repository,
+    ) -> Result<Option<ports::forge::Account>, ForgeError> {
+        let own = self.own().await?;
+        Ok(Some(ports::forge::Account { id: own.id, name: own.login.clone() }))
+    }
+
+    async fn look(&self, repository: &Repository, url: &str) -> Result<Option<Thing>, ForgeError> {
+        match Page::parse(&self.account.config.web_url, url) {
+            Some(page) => Ok(page.look(&self.visit(repository).await?).await?),
+            None => Ok(None),
+        }
+    }
+
+    async fn offers(&self, repository: &Repository) -> Result<Vec<Offer>, ForgeError> {
+        Ok(self.visit(repository).await?.offers().await?)
     }
 
     async fn pull_request(

@@ -9,6 +9,7 @@ mod forgejo;
 pub use forgejo::Forgejo;
 
 mod ask;
+mod look;
 mod recent;
 mod site;
 mod visit;

@@ -1,8 +1,7 @@
 //! What only GitHub knows at this moment: what people may do, and where a pull request stands.
 
-use domain::marker::Marker;
 use domain::name::{Branch, Commit};
-use forge_remote::{Failure, escaped};
+use forge_remote::{Failure, escaped, offer};
 use ports::forge::{Offer, PullRequest};
 use serde_json::Value;
 
@@ -39,12 +38,7 @@ impl Visit<'_> {
     pub(crate) async fn offers(&self) -> Result<Vec<Offer>, Failure> {
         let Some(own) = self.own() else { return Ok(Vec::new()) };
         let open = self.list("/pulls?state=open&per_page=100").await?;
-        let offer = |pull: &Value| {
-            let number = number(pull, "/number").filter(|_| number(pull, "/user/id") == Some(own.id))?;
-            let marker = text(pull, "/body").and_then(Marker::find);
-            Some(Offer { number, key: marker.map(|marker| marker.key) })
-        };
-        Ok(open.iter().filter_map(offer).collect())
+        Ok(open.iter().filter_map(|pull| offer(pull, own.id)).collect())
     }
 }
 

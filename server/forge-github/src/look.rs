@@ -2,12 +2,12 @@
 
 use domain::name::Commit;
 use domain::repository::Repository;
+use forge_remote::{Failure, below, thing};
 use ports::forge::{Thing, ThingKind};
 use serde_json::Value;
 
-use crate::failure::Failure;
 use crate::github::GitHub;
-use crate::shape::{number, text};
+use crate::shape::text;
 use crate::visit::Visit;
 
 /// What may be at an address.
@@ -26,9 +26,7 @@ pub(crate) enum Page {
 impl Page {
     /// Reads an address below this GitHub's own; `None` when it is of another kind.
     pub(crate) fn parse(web_url: &str, url: &str) -> Option<Self> {
-        let below = url.strip_prefix(web_url.trim_end_matches('/'))?.strip_prefix('/')?;
-        let (path, fragment) = below.split_once('#').unwrap_or((below, ""));
-        let path = path.split('?').next().unwrap_or(path).trim_end_matches('/');
+        let (path, fragment) = below(web_url, url)?;
         // The repository was found before, perhaps under a name that it no longer has.
         let parts: Vec<&str> = path.split('/').skip(2).collect();
         let comment = [
@@ -61,27 +59,27 @@ impl Page {
     ) -> Result<Option<Thing>, Failure> {
         let visit = match self {
             // The token that is kept for reading does not read checks.
-            Self::Check(_) => github.visit_to_write(repository, &[("checks", "read")]).await?,
+            Self::Check(_) => github.visit_with(repository, &[("checks", "read")]).await?,
             _ => github.visit(repository).await?,
         };
         match self {
             Self::Comment(list, id) => {
                 let found = visit.find(&format!("{list}/{id}")).await?;
-                Ok(found.and_then(|found| visit.thing(ThingKind::Comment, &found, "/body")))
+                Ok(found.and_then(|found| visit.thing(ThingKind::Comment, &found)))
             }
             Self::Thread(nth) => visit.thing_of_thread(*nth).await,
             Self::Check(id) => {
                 let found = visit.find(&format!("/check-runs/{id}")).await?;
-                Ok(found.and_then(|found| visit.thing(ThingKind::Check, &found, "/output/summary")))
+                Ok(found.and_then(|found| visit.thing(ThingKind::Check, &found)))
             }
             Self::Release(tag) => {
                 let list = visit.list("/releases?per_page=100").await?;
                 let found = list.iter().find(|release| text(release, "/tag_name") == Some(tag));
-                Ok(found.and_then(|found| visit.thing(ThingKind::Release, found, "/body")))
+                Ok(found.and_then(|found| visit.thing(ThingKind::Release, found)))
             }
             Self::Commit(commit) => {
                 let found = visit.find(&format!("/commits/{commit}")).await?;
-                Ok(found.and_then(|found| visit.thing(ThingKind::Commit, &found, "/commit/message")))
+                Ok(found.and_then(|found| visit.thing(ThingKind::Commit, &found)))
             }
         }
     }
@@ -91,33 +89,16 @@ impl Visit<'_> {
     async fn thing_of_thread(&self, nth: u64) -> Result<Option<Thing>, Failure> {
         let Some(issue) = self.find(&format!("/issues/{nth}")).await? else { return Ok(None) };
         if issue.get("pull_request").is_none_or(Value::is_null) {
-            return Ok(self.thing(ThingKind::Issue, &issue, "/body"));
+            return Ok(self.thing(ThingKind::Issue, &issue));
         }
         let pull = self.find(&format!("/pulls/{nth}")).await?;
-        Ok(pull.and_then(|pull| self.thing(ThingKind::PullRequest, &pull, "/body")))
+        Ok(pull.and_then(|pull| self.thing(ThingKind::PullRequest, &pull)))
     }
 
-    fn thing(&self, kind: ThingKind, found: &Value, says: &str) -> Option<Thing> {
-        let (id, whose) = match kind {
-            ThingKind::Check => (self.own().and_then(|own| own.app), number(found, "/app/id")),
-            // Anybody may write any name into a commit.
-            ThingKind::Commit => (None, None),
-            ThingKind::Release => (self.own().map(|own| own.id), number(found, "/author/id")),
-            _ => (self.own().map(|own| own.id), number(found, "/user/id")),
-        };
-        let commit = match kind {
-            ThingKind::PullRequest => text(found, "/head/sha"),
-            ThingKind::Check => text(found, "/head_sha"),
-            ThingKind::Commit => text(found, "/sha"),
-            ThingKind::Comment | ThingKind::Issue | ThingKind::Release => None,
-        };
-        Some(Thing {
-            kind,
-            url: text(found, "/html_url")?.to_owned(),
-            text: text(found, says).unwrap_or_default().to_owned(),
-            own: id.zip(whose).map(|(own, whose)| own == whose),
-            commit: commit.and_then(|commit| Commit::parse(commit).ok()),
-        })
+    fn thing(&self, kind: ThingKind, found: &Value) -> Option<Thing> {
+        let own = self.own();
+        let own = if kind == ThingKind::Check { own.and_then(|own| own.app) } else { own.map(|own| own.id) };
+        thing(kind, found, own)
     }
 }
 

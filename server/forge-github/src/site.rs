@@ -69,7 +69,11 @@ impl Site for Visit<'_> {
         target: &CommentTarget,
         since: Option<Timestamp>,
     ) -> Result<Vec<Value>, Failure> {
-        let since = since.map_or_else(String::new, |since| format!("&since={since}"));
+        let since = match (target, since) {
+            (CommentTarget::Thread { .. }, Some(since)) => format!("&since={since}"),
+            // Comments on commits cannot be asked for so.
+            (CommentTarget::Thread { .. } | CommentTarget::Commit { .. }, _) => String::new(),
+        };
         self.list(&format!("{}?per_page=100{since}", shelf(target).list)).await
     }
 

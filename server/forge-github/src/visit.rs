@@ -39,8 +39,17 @@ impl GitHub {
         repository: &'a Repository,
         permissions: Permissions,
     ) -> Result<Visit<'a>, Failure> {
+        self.foresee_write(self.place_of(repository)?.id)?;
+        self.visit_with(repository, permissions).await
+    }
+
+    /// Opens a repository with a token for just that.
+    pub(crate) async fn visit_with<'a>(
+        &'a self,
+        repository: &'a Repository,
+        permissions: Permissions,
+    ) -> Result<Visit<'a>, Failure> {
         let place = self.place_of(repository)?;
-        self.foresee_write(place.id)?;
         let token = self.writing(place, permissions).await?;
         self.open(repository, place, token).await
     }

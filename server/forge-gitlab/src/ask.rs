@@ -1,8 +1,8 @@
 //! What only the forge knows at this moment: what people may do, who they are, and where a merge request stands.
 
 use domain::name::{Branch, Commit};
-use forge_remote::{Failure, escaped};
-use ports::forge::PullRequest;
+use forge_remote::{Failure, escaped, offer};
+use ports::forge::{Offer, PullRequest};
 use serde_json::Value;
 
 use crate::shape::{is_from_fork, number, pull_payload, text};
@@ -58,18 +58,26 @@ impl Visit<'_> {
             None => Ok(None),
         }
     }
+
+    /// The open merge requests of the server's own account.
+    pub(crate) async fn offers(&self) -> Result<Vec<Offer>, Failure> {
+        let own = self.own.id;
+        let open = self.list(&format!("/merge_requests?state=opened&author_id={own}&per_page=100")).await?;
+        Ok(open.iter().filter_map(thing::merge_request).filter_map(|pull| offer(&pull, own)).collect())
+    }
 }
 
-fn pull_request(number: u64, pull: &Value) -> Option<PullRequest> {
+fn pull_request(nth: u64, pull: &Value) -> Option<PullRequest> {
     Some(PullRequest {
-        number,
+        number: nth,
         head: Commit::parse(text(pull, "/head/sha")?).ok()?,
         branch: Branch::parse(text(pull, "/head/ref")?).ok()?,
         base: Branch::parse(text(pull, "/base/ref")?).ok()?,
         from_fork: is_from_fork(pull),
         author: text(pull, "/user/login").unwrap_or("ghost").to_owned(),
+        author_id: number(pull, "/user/id"),
         open: text(pull, "/state") == Some("open"),
-        reference: format!("refs/merge-requests/{number}/head"),
+        reference: format!("refs/merge-requests/{nth}/head"),
         payload: pull_payload(pull),
     })
 }

@@ -10,6 +10,7 @@ mod gitlab;
 pub use gitlab::GitLab;
 
 mod ask;
+mod look;
 mod recent;
 mod site;
 mod visit;

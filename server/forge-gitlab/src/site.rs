@@ -77,7 +77,11 @@ impl Site for Visit<'_> {
             }
             CommentTarget::Commit { commit } => self.commit_notes(commit).await?,
         };
-        Ok(notes.iter().map(comment).collect())
+        let at = match target {
+            CommentTarget::Thread { number } => thread(*number),
+            CommentTarget::Commit { commit } => format!("/commit/{commit}"),
+        };
+        Ok(notes.iter().map(|note| self.comment(&at, note)).collect())
     }
 
     async fn comment_add(&self, target: &CommentTarget, body: &str) -> Result<(), Failure> {
@@ -293,8 +297,21 @@ impl Site for Visit<'_> {
 }
 
 impl Visit<'_> {
+    /// A comment as it was meant, with its address, which GitLab does not say: `at` is what it stands under, below
+    /// its project. What GitLab itself notes in a conversation is by nobody.
+    pub(crate) fn comment(&self, at: &str, note: &Value) -> Value {
+        let mut shown = meant(thing::comment(note));
+        if note["system"] == true {
+            shown["user"] = Value::Null;
+        }
+        shown["discussion"] = note["discussion"].clone();
+        let web = self.gitlab.account.config.web_url.trim_end_matches('/');
+        shown["html_url"] = json!(format!("{web}/{}/-{at}#note_{}", self.path, note["id"]));
+        shown
+    }
+
     /// The comments on a commit, each with the discussion that it is in: only so may it be changed.
-    async fn commit_notes(&self, commit: &Commit) -> Result<Vec<Value>, Failure> {
+    pub(crate) async fn commit_notes(&self, commit: &Commit) -> Result<Vec<Value>, Failure> {
         let path = format!("/repository/commits/{commit}/discussions?per_page=100");
         let mut notes = Vec::new();
         for discussion in self.list(&path).await? {
@@ -322,16 +339,6 @@ fn merge_request(number: u64) -> Result<String, Failure> {
     }
 }
 
-/// A comment as it was meant. What GitLab itself notes in a conversation is by nobody.
-fn comment(note: &Value) -> Value {
-    let mut shown = meant(thing::comment(note));
-    if note["system"] == true {
-        shown["user"] = Value::Null;
-    }
-    shown["discussion"] = note["discussion"].clone();
-    shown
-}
-
 fn one_comment(target: &CommentTarget, comment: &Value) -> String {
     match target {
         CommentTarget::Thread { number } => format!("{}/notes/{}", thread(*number), comment["id"]),
@@ -343,7 +350,7 @@ fn one_comment(target: &CommentTarget, comment: &Value) -> String {
 }
 
 /// A thing whose text orders nothing, as it was meant.
-fn meant(mut thing: Value) -> Value {
+pub(crate) fn meant(mut thing: Value) -> Value {
     let body = as_meant(said(&thing, "/body"));
     thing["body"] = json!(body);
     thing

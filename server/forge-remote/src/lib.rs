@@ -17,6 +17,9 @@ pub use site::{People, Site, Which};
 
 pub mod shape;
 
+mod look;
+pub use look::{below, offer, thing};
+
 mod account;
 pub use account::{Account, BuildError, Config, Own, Surroundings};
 

@@ -39,7 +39,9 @@ pub async fn report(wanted: &Wanted<'_>, pull: Option<u64>) -> Result<Receipt, F
         CheckConclusion::Failure => StatusState::Failure,
     };
     let line = headline(*conclusion, annotations.len());
-    wanted.put_status(commit, &status(name, wanted.site.state_word(state), &line, receipt.url.as_deref())).await?;
+    wanted
+        .put_status(commit, &status(name, wanted.site.state_word(state), &line, receipt.url.as_deref()))
+        .await?;
     let mut summary = format!("reported on {short}: {name}");
     if pull.is_none() && !annotations.is_empty() {
         summary.push_str(

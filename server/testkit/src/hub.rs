@@ -48,7 +48,7 @@ pub struct Hub {
     pub now: Timestamp,
     next: u64,
     /// Where people find it.
-    pub(crate) web: String,
+    pub web: String,
     /// What the repository is called.
     pub path: String,
     /// What it was called before.

@@ -13,7 +13,7 @@ use crate::outbox::{self, OutboxOutcome};
 /// What comes of one outcome of a daemon that writes some files: its reason, or the files that are kept.
 async fn kept(house: &House, daemon: &str) -> (RunId, String) {
     let run = house.ended(daemon, &json!({})).await.run.id;
-    while outbox::next(&house.world).await.unwrap() != OutboxOutcome::Empty {}
+    while outbox::next(&house.world, house.worker).await.unwrap() != OutboxOutcome::Empty {}
     let effects = house.store.effect_list(run).await.unwrap();
     let [effect] = &effects[..] else { panic!("one outcome: {effects:?}") };
     let shown = match &effect.status {

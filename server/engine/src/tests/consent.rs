@@ -43,7 +43,7 @@ async fn came(house: &House, key: &str) -> Vec<String> {
 }
 
 async fn perform(house: &House) {
-    while outbox::next(&house.world).await.unwrap() != OutboxOutcome::Empty {}
+    while outbox::next(&house.world, house.worker).await.unwrap() != OutboxOutcome::Empty {}
 }
 
 const ALL: [&str; 4] = ["done"; 4];

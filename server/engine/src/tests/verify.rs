@@ -49,7 +49,7 @@ impl Wall {
     }
 
     async fn perform(&self) {
-        while outbox::next(&self.house.world).await.unwrap() != OutboxOutcome::Empty {}
+        while outbox::next(&self.house.world, self.house.worker).await.unwrap() != OutboxOutcome::Empty {}
     }
 
     async fn at(&self, url: &str) -> Thing {
@@ -179,7 +179,7 @@ async fn what_the_server_says_for_itself_is_proved_too() {
             body: body.to_owned(),
             sticky: true,
         },
-        status: EffectStatus::Pending { at: wall.house.clock.now() },
+        status: EffectStatus::wanted(wall.house.clock.now()),
         attempts: 0,
         created_at: wall.house.clock.now(),
     };

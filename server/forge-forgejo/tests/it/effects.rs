@@ -77,7 +77,7 @@ async fn a_check_is_a_status_and_a_comment_where_people_look() {
     let house = House::new().await;
     let receipt = house.done(&house.effect("check", check(2))).await;
     assert_eq!(receipt.summary, format!("reported on {}: review", &sha(2)[..12]));
-    assert!(receipt.url.unwrap().starts_with("https://hub/2#"));
+    assert!(receipt.url.unwrap().starts_with(&format!("{}/acme/app/issues/2#issuecomment-", house.url)));
     let older = house.effect("check", check(1));
     house.done(&house.effect("check", check(3))).await;
     assert!(house.done(&older).await.summary.starts_with("a later run has reported already"));

@@ -30,6 +30,7 @@ impl House {
     pub(crate) async fn new() -> Self {
         let clock = Arc::new(FixedClock::new());
         let (gate, url) = Gate::open(clock.clone(), Hub::new(clock.now())).await;
+        gate.behind().web.clone_from(&url);
         let mut config = Forgejo::config(build::name("codeberg"), &url, TOKEN.into());
         config.allow = RemotePolicy { plain_http: true, private_addresses: true, file: false };
         config.timeout = Duration::from_secs(5);

@@ -30,6 +30,8 @@ type Answer = (u16, Value);
 pub(crate) struct Hub {
     pub(crate) now: Timestamp,
     next: u64,
+    /// Where people find it.
+    pub(crate) web: String,
     pub(crate) path: String,
     /// What another repository is called.
     pub(crate) other_path: Option<String>,
@@ -97,6 +99,7 @@ impl Hub {
         let mut hub = Self {
             now,
             next: 1_000,
+            web: String::new(),
             path: "acme/app".to_owned(),
             other_path: None,
             private: true,
@@ -194,7 +197,7 @@ impl Hub {
         self.comments.push(json!({
             "id": id, "user": account(author), "body": body, "created_at": self.time(),
             "updated_at": self.time(), "issue_url": url(!is_pull, "issues"),
-            "pull_request_url": url(is_pull, "pulls"), "html_url": format!("https://hub/{thread}#{id}"),
+            "pull_request_url": url(is_pull, "pulls"), "html_url": format!("{}/{}/issues/{thread}#issuecomment-{id}", self.web, self.path),
             "thread": thread,
         }));
         id
@@ -298,6 +301,7 @@ impl Hub {
         let id: u64 = id.parse().unwrap();
         let Some(at) = self.comments.iter().position(|comment| comment["id"] == id) else { return missing() };
         match (asked.method.as_str(), rest) {
+            ("GET", []) => (200, self.comments[at].clone()),
             ("PATCH", []) => {
                 self.comments[at]["body"] = asked.field("body");
                 self.comments[at]["updated_at"] = json!(self.time());

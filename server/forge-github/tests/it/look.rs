@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::effects::{check, comment, issue, offer, release};
 use crate::house::House;
-use crate::hub::{ADA, ISSUE, PULL, account, sha};
+use testkit::hub::{ADA, ISSUE, PULL, account, sha};
 
 async fn at(house: &House, below: &str) -> Option<Thing> {
     house.forge.look(&house.repository, &format!("{}/acme/app/{below}", house.url)).await.unwrap()

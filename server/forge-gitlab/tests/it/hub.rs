@@ -303,6 +303,7 @@ impl Hub {
 
     fn one_note(&mut self, asked: &Asked, at: usize, rest: &[&str]) -> Answer {
         match (asked.method.as_str(), rest) {
+            ("GET", []) => (200, self.notes[at].clone()),
             ("PUT", []) => {
                 let body = asked.field("body");
                 self.obey(body.as_str().unwrap());

@@ -122,12 +122,7 @@ impl Wanted<'_> {
         Ok(())
     }
 
-    fn verify_comments(
-        &self,
-        there: &[Ours],
-        parts: &[Part],
-        sticky: bool,
-    ) -> Result<Receipt, Failure> {
+    fn verify_comments(&self, there: &[Ours], parts: &[Part], sticky: bool) -> Result<Receipt, Failure> {
         let mut receipt = Receipt::new(None, "said");
         for part in parts {
             let oldest = there.iter().find(|ours| self.is_same(&ours.marker, &part.key, sticky));
