@@ -1,5 +1,6 @@
 //! Everything that can be said on the command line.
 
+pub mod deliveries;
 pub mod github;
 pub mod inputs;
 pub mod models;
@@ -20,6 +21,7 @@ use secrecy::SecretString;
 
 use crate::exit::Exit;
 use crate::hook::Hook;
+use deliveries::DeliveriesArgs;
 use github::GitHubArgs;
 use inputs::Input;
 use models::ModelsArgs;
@@ -141,6 +143,11 @@ pub enum Command {
         after_help = "Example:\n  spellbook verify https://github.com/acme/app/issues/8#issuecomment-21"
     )]
     Verify(VerifyArgs),
+    /// List what forges and others told a server, and what it made of it
+    #[command(
+        after_help = "Examples:\n  spellbook deliveries\n  spellbook deliveries forge/github --last 50"
+    )]
+    Deliveries(DeliveriesArgs),
     /// Print the log of a run
     #[command(after_help = "Example:\n  spellbook logs run_0198000000007000800000000000002a -f")]
     Logs(LogsArgs),

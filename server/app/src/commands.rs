@@ -5,6 +5,7 @@ mod artifacts;
 mod budgets;
 mod cancel;
 mod completions;
+mod deliveries;
 mod diff;
 mod doctor;
 mod estimate;
@@ -74,6 +75,7 @@ async fn dispatch(cli: Cli, ui: &Ui) -> Result<Exit, CommandError> {
         Command::Artifacts(args) => artifacts::run(&args, global, ui).await,
         Command::Why(args) => why::run(&args, global, ui).await,
         Command::Verify(args) => verify::run(&args, global, ui).await,
+        Command::Deliveries(args) => deliveries::run(&args, global, ui).await,
         Command::Logs(args) => logs::run(&args, global, ui).await,
         Command::Replay(args) => replay::run(&args, global, ui).await,
         Command::Diff(args) => diff::run(&args, global, ui).await,

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use domain::event::Event;
 use domain::id::{DeliveryId, EventId, RepositoryId};
 use domain::time::Timestamp;
-use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord, Rest, Sweep, SweepOf};
+use ports::store::events::{
+    Delivery, DeliveryRecord, Dispatch, Dispatched, MatchRecord, Rest, Sweep, SweepOf,
+};
 use ports::store::{Events, Page, Recorded, StoreError, Topic};
 use sqlx::sqlite::SqliteConnection;
 
@@ -36,6 +38,21 @@ impl Events for SqliteStore {
         .await
         .map_err(failed)?;
         if settled.rows_affected() == 0 { Err(missing(id)) } else { Ok(()) }
+    }
+
+    async fn delivery_list(
+        &self,
+        source: Option<&str>,
+        page: &Page,
+    ) -> Result<Vec<DeliveryRecord>, StoreError> {
+        let rows = sqlx::query(DELIVERY_LIST)
+            .bind(source)
+            .bind(before(DeliveryId::PREFIX, page))
+            .bind(page.size)
+            .fetch_all(self.reader())
+            .await
+            .map_err(failed)?;
+        each(&rows, rows::delivery_record)
     }
 
     async fn event_record(
@@ -169,6 +186,9 @@ impl Events for SqliteStore {
 
 pub(crate) const DELIVERY_NEXT: &str =
     "SELECT * FROM deliveries WHERE settled_at IS NULL ORDER BY id LIMIT 1";
+pub(crate) const DELIVERY_LIST: &str =
+    "SELECT id, source, repository, name, external_id, length(body) AS bytes, received_at, verdict FROM deliveries
+    WHERE ($1 IS NULL OR source = $1) AND id < $2 ORDER BY id DESC LIMIT $3";
 pub(crate) const EVENT_NEXT: &str = "SELECT fact FROM events
     WHERE dispatched_at IS NULL AND IFNULL(due_at, 0) <= $1 ORDER BY id LIMIT 1";
 

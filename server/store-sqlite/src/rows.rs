@@ -16,7 +16,7 @@ use domain::run::{Lease, Run, RunState, RunStatus};
 use domain::stage::{StagePath, StageRecord};
 use domain::time::Timestamp;
 use ports::store::StoreError;
-use ports::store::events::{Delivery, MatchRecord, Sweep};
+use ports::store::events::{Delivery, DeliveryRecord, MatchRecord, Sweep};
 use ports::store::logs::{LineSource, LogLine, NewLine};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -184,6 +184,20 @@ pub(crate) fn delivery(row: &SqliteRow) -> Result<Delivery, StoreError> {
         content: columns.digest("content")?,
         body: columns.raw("body")?,
         received_at: columns.time("received_at")?,
+    })
+}
+
+pub(crate) fn delivery_record(row: &SqliteRow) -> Result<DeliveryRecord, StoreError> {
+    let columns = Columns(row);
+    Ok(DeliveryRecord {
+        id: columns.parsed("id")?,
+        source: columns.text("source")?,
+        repository: columns.parsed_if("repository")?,
+        name: columns.raw("name")?,
+        external_id: columns.raw("external_id")?,
+        bytes: columns.number("bytes")?,
+        received_at: columns.time("received_at")?,
+        verdict: columns.raw("verdict")?,
     })
 }
 

@@ -4,6 +4,8 @@
 //! body is looked at and before anything is stored. No secret, or an empty one, lets nobody in. Whoever
 //! is not let in is told the same, whether the thing exists or not.
 
+pub(crate) mod deliveries;
+
 use std::sync::Arc;
 
 use axum::body::Body;

@@ -105,6 +105,7 @@ pub(crate) fn api() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(events::list))
         .routes(routes!(events::get))
         .routes(routes!(events::matches))
+        .routes(routes!(hooks::deliveries::list))
         .routes(routes!(proposals::list, proposals::create))
         .routes(routes!(proposals::get))
         .routes(routes!(proposals::merge))

@@ -11,8 +11,8 @@ use crate::exit::{CommandError, Exit};
 use crate::output::{Tone, Ui};
 
 /// What to look at when an event never came.
-const MISSING: &str = "is the repository watched, and the server at home in it? `spellbook list` and the forge's own \
-    list of deliveries say so; comments that were edited, and those of programs, start nothing";
+const MISSING: &str = "is the repository watched, and the server at home in it? `spellbook list` says so, and \
+    `spellbook deliveries` what forges told; comments that were edited, and those of programs, start nothing";
 
 /// Shows every decision about an event, or about the last events of an issue or a pull request. Exits with 1 when
 /// the server never heard of it.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod artifacts;
+mod deliveries;
 mod github;
 mod models;
 mod plans;

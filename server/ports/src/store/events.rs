@@ -24,6 +24,13 @@ pub trait Events {
     /// Records what was made of a delivery: one sentence. It is not given out again.
     async fn delivery_settle(&self, id: DeliveryId, verdict: &str, at: Timestamp) -> Result<(), StoreError>;
 
+    /// Deliveries, newest first; of one sender, or of all.
+    async fn delivery_list(
+        &self,
+        source: Option<&str>,
+        page: &Page,
+    ) -> Result<Vec<DeliveryRecord>, StoreError>;
+
     /// Stores an event. With a `dedupe` key that is there already it is known, and nothing is stored.
     async fn event_record(
         &self,
@@ -82,6 +89,27 @@ pub struct Delivery {
     pub body: Vec<u8>,
     /// When it came.
     pub received_at: Timestamp,
+}
+
+/// A delivery without its body, and what was made of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRecord {
+    /// Which.
+    pub id: DeliveryId,
+    /// Who sent it.
+    pub source: String,
+    /// About which repository, where that is known without its body.
+    pub repository: Option<RepositoryId>,
+    /// What it is about, in the words of a forge.
+    pub name: Option<String>,
+    /// The sender's id for it.
+    pub external_id: Option<String>,
+    /// How long the body is.
+    pub bytes: u64,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// What was made of it; nothing until somebody looked.
+    pub verdict: Option<String>,
 }
 
 /// What is asked for what happened there.

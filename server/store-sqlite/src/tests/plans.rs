@@ -78,6 +78,7 @@ async fn the_queue_and_the_outbox_are_read_in_their_order() {
         events::EVENT_NEXT,
         events::EVENT_LIST,
         events::EVENT_THREAD,
+        events::DELIVERY_LIST,
         events::DELIVERY_NEXT,
         logs::READ,
         revisions::CURRENTS,

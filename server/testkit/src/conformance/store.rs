@@ -113,6 +113,7 @@ macro_rules! store_behaviours {
                 a_delivery_is_recorded_by_one_of_many,
                 many_deliveries_at_once_are_kept_apart,
                 a_delivery_is_given_out_until_it_is_settled,
+                deliveries_are_listed_newest_first,
                 a_sweep_comes_back_as_it_was,
                 an_event_comes_back_as_it_was,
                 an_event_is_recorded_once,

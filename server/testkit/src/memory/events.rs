@@ -2,7 +2,9 @@ use async_trait::async_trait;
 use domain::event::Event;
 use domain::id::{DeliveryId, EventId, RepositoryId};
 use domain::time::Timestamp;
-use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord, Rest, Sweep, SweepOf};
+use ports::store::events::{
+    Delivery, DeliveryRecord, Dispatch, Dispatched, MatchRecord, Rest, Sweep, SweepOf,
+};
 use ports::store::{Events, Page, Recorded, StoreError, Topic};
 
 use super::{MemoryStore, State, newest};
@@ -12,6 +14,22 @@ use super::{MemoryStore, State, newest};
 pub(super) struct Kept {
     delivery: Delivery,
     verdict: Option<String>,
+}
+
+impl Kept {
+    fn record(&self) -> DeliveryRecord {
+        let Delivery { id, source, repository, name, external_id, body, received_at, .. } = &self.delivery;
+        DeliveryRecord {
+            id: *id,
+            source: source.clone(),
+            repository: *repository,
+            name: name.clone(),
+            external_id: external_id.clone(),
+            bytes: body.len() as u64,
+            received_at: *received_at,
+            verdict: self.verdict.clone(),
+        }
+    }
 }
 
 /// An event, and what was made of it.
@@ -59,6 +77,17 @@ impl Events for MemoryStore {
             state.deliveries.get_mut(&id).ok_or_else(|| StoreError::Conflict(format!("there is no {id}")))?;
         kept.verdict.get_or_insert_with(|| verdict.to_owned());
         Ok(())
+    }
+
+    async fn delivery_list(
+        &self,
+        source: Option<&str>,
+        page: &Page,
+    ) -> Result<Vec<DeliveryRecord>, StoreError> {
+        let state = self.state();
+        let of = state.deliveries.values().rev();
+        let of = of.filter(|kept| source.is_none_or(|source| kept.delivery.source == source));
+        Ok(newest(of.map(|kept| (kept.delivery.id.uuid(), kept.record())), page))
     }
 
     async fn event_record(

@@ -2,9 +2,12 @@
 
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request};
+use domain::access::Role;
 use domain::signature::Signature;
 use ports::clock::Clock;
 use ports::store::events::{Delivery, Events};
+
+use serde_json::Value as Json;
 
 use super::house::{Answer, House};
 
@@ -31,6 +34,37 @@ async fn stored(house: &House) -> Vec<Delivery> {
         all.push(delivery);
     }
     all
+}
+
+#[tokio::test]
+async fn administrators_see_what_came_and_what_became_of_it() {
+    let house = House::new();
+    let (admin, maintainer) =
+        (house.token("ada", Role::Admin).await, house.token("bob", Role::Maintainer).await);
+    for id in ["one", "two"] {
+        let body = format!("{{\"id\":\"{id}\"}}");
+        let good = signed(SECRET, body.as_bytes());
+        let headers =
+            [("x-hub-signature-256", &*good), ("x-github-event", "ping"), ("x-github-delivery", id)];
+        assert_eq!(call(&house, PATH, &headers, body).await.verdict(), "202");
+    }
+    let first = house.store.delivery_next().await.unwrap().unwrap();
+    house.store.delivery_settle(first.id, "`ping` starts nothing", house.clock.now()).await.unwrap();
+    let listed = house.get("/api/v1/deliveries?source=forge/github&limit=1", &admin).await.json();
+    let newest = &listed["items"][0];
+    assert_eq!(
+        (&newest["external_id"], &newest["verdict"], &newest["bytes"]),
+        (&"two".into(), &Json::Null, &12.into())
+    );
+    let next = listed["next"].as_str().expect("there is more");
+    let rest =
+        house.get(&format!("/api/v1/deliveries?source=forge/github&after={next}"), &admin).await.json();
+    assert_eq!(rest["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (&rest["items"][0]["name"], &rest["items"][0]["verdict"]),
+        (&"ping".into(), &"`ping` starts nothing".into())
+    );
+    assert_eq!(house.get("/api/v1/deliveries", &maintainer).await.verdict(), "403 role_missing");
 }
 
 #[tokio::test]

@@ -9,7 +9,9 @@ use domain::revision::Pause;
 use domain::run::RunStatus;
 use domain::value::Taint;
 use ports::clock::Clock;
-use ports::store::events::{Delivery, Dispatch, Dispatched, MatchRecord, Rest, Sweep, SweepOf};
+use ports::store::events::{
+    Delivery, DeliveryRecord, Dispatch, Dispatched, MatchRecord, Rest, Sweep, SweepOf,
+};
 use ports::store::runs::RunFilter;
 use ports::store::{Fenced, Page, Recorded, Store, StoreError, Topic};
 use serde_json::json;
@@ -159,6 +161,34 @@ pub async fn a_delivery_is_given_out_until_it_is_settled(store: &dyn Store, cloc
     assert_eq!(store.delivery_next().await.expect(ANSWERS), None);
     let unknown = delivery(scene, None, 9).id;
     assert!(store.delivery_settle(unknown, "", clock.now()).await.is_err());
+}
+
+/// Deliveries are listed newest first, page by page, with what was made of them and without their bodies.
+pub async fn deliveries_are_listed_newest_first(store: &dyn Store, clock: &FixedClock) {
+    let scene = Scene::set(store, clock).await;
+    let of_forge = |content| Delivery {
+        source: "forge/github".to_owned(),
+        repository: None,
+        name: Some("push".to_owned()),
+        body: vec![b'x'; 70_000],
+        ..delivery(scene, None, content)
+    };
+    let sent = [delivery(scene, Some("a"), 1), of_forge(2), of_forge(3)];
+    for delivery in &sent {
+        store.delivery_record(delivery).await.expect(ANSWERS);
+    }
+    store.delivery_settle(sent[1].id, "`ping` starts nothing", clock.now()).await.expect(ANSWERS);
+    let expect = |at: usize| {
+        let Delivery { id, source, repository, name, external_id, body, received_at, .. } = sent[at].clone();
+        let bytes = body.len() as u64;
+        let verdict = (at == 1).then(|| "`ping` starts nothing".to_owned());
+        DeliveryRecord { id, source, repository, name, external_id, bytes, received_at, verdict }
+    };
+    let list = async |source, page: Page| store.delivery_list(source, &page).await.expect(ANSWERS);
+    assert_eq!(list(None, Page::first(9)).await, [expect(2), expect(1), expect(0)]);
+    assert_eq!(list(Some("forge/github"), Page::first(9)).await, [expect(2), expect(1)]);
+    assert_eq!(list(None, Page { after: Some(sent[2].id.uuid()), size: 1 }).await, [expect(1)]);
+    assert_eq!(list(Some("forge/other"), Page::first(9)).await, []);
 }
 
 /// An event comes back as it was, whatever its payload holds.
