@@ -355,7 +355,7 @@ fn an_address_that_echoes_a_secret_tells_nobody() {
     assert!(
         address.heard.lock().unwrap().iter().all(|head| head.to_lowercase().contains("x-key: tok-en-123456"))
     );
-    check(&log, &told, &["▸ odd/look"], &["you said POST /mcp", "***"]);
+    check(&log, &told, &["▸ odd/look"], &["you said POST /mcp", "${secrets.TOKEN}"]);
     assert!(!told.contains("tok-en") && !log.contains("tok-en"), "{told}\n{log}");
 }
 
