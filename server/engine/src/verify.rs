@@ -200,11 +200,11 @@ async fn repository(world: &World, url: &str) -> Result<Repository, Refusal> {
         }
         None => (None, url),
     };
-    let parts: Vec<&str> = path.split(['/', '#', '?']).filter(|part| !part.is_empty()).take(2).collect();
-    let [owner, name] = parts.as_slice() else {
+    let path = path.split(['#', '?']).next().unwrap_or(path);
+    let Some((path, _)) = why::in_repository(path) else {
         return Err(Refusal::invalid("url_invalid", "it is not the address of something in a repository"));
     };
-    let thread = why::Thread { host, path: format!("{owner}/{name}"), number: 0 };
+    let thread = why::Thread { host, path, number: 0 };
     let found = why::repository(world, &thread).await?;
     let is_here = thread.host.is_some() || found.origin == Origin::Hosted || found.origin.place().is_none();
     if is_here {

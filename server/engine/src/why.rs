@@ -36,13 +36,25 @@ impl Thread {
                 .filter(|_| valid);
         };
         let address = address.split(['?', '#']).next().unwrap_or(address);
-        let mut parts = address.split('/').filter(|part| !part.is_empty() && *part != "-");
-        let (host, owner, name) = (parts.next()?, parts.next()?, parts.next()?);
+        let (host, below) = address.split_once('/')?;
+        let (path, rest) = in_repository(below)?;
+        let mut parts = rest.into_iter();
         let kind = parts.next().filter(|kind| THREADS.contains(kind));
         let number = parts.next()?.parse().ok()?;
         let host = host.rsplit('@').next().unwrap_or(host).to_lowercase();
-        kind.map(|_| Self { host: Some(host), path: format!("{owner}/{name}"), number })
+        kind.map(|_| Self { host: Some(host), path, number })
     }
+}
+
+/// The path of a repository, and the parts of what stands behind it. GitLab nests groups, and ends the path of a
+/// project by `/-/`.
+pub(crate) fn in_repository(address: &str) -> Option<(String, Vec<&str>)> {
+    let parts: Vec<&str> = address.split('/').filter(|part| !part.is_empty()).collect();
+    let (path, rest) = match parts.iter().position(|part| *part == "-") {
+        Some(end) => (&parts[..end], &parts[end + 1..]),
+        None => parts.split_at_checked(2)?,
+    };
+    (path.len() >= 2).then(|| (path.join("/"), rest.to_vec()))
 }
 
 /// The repository that a thread is in.
@@ -112,6 +124,8 @@ mod tests {
         check("https://github.com/acme/app/pull/7", Some((Some("github.com"), "acme/app", 7)));
         check("https://GitHub.com/acme/app/pull/7/files?w=1#r3", Some((Some("github.com"), "acme/app", 7)));
         check("https://git.example.com/acme/app/issues/12", Some((Some("git.example.com"), "acme/app", 12)));
+        let nested = "https://lab.example.com/a/team/b/-/merge_requests/3#note_5";
+        check(nested, Some((Some("lab.example.com"), "a/team/b", 3)));
         check("https://lab.example.com/a/b/-/merge_requests/3", Some((Some("lab.example.com"), "a/b", 3)));
         for text in [
             "",
