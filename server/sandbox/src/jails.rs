@@ -244,7 +244,7 @@ impl Sandbox for Jails {
         let swept = swept.await;
         // Now that the machine is ours: the first run shall find a jail, too.
         if let Ok(host) = self.toolchains.get(None) {
-            self.pool.prepare(&Shape::new(host, &Limits::DEFAULT));
+            self.pool.fill_up(&Shape::new(host, &Limits::DEFAULT));
         }
         match swept {
             Ok(swept) => swept.map_err(|error| SandboxError::SetUp(format!("sweeping: {error}"))),

@@ -168,10 +168,16 @@ impl Pool {
         given
     }
 
-    /// Prepares cells for runs of this kind.
+    /// Prepares cells for runs of this kind; if need be, one of another kind makes room.
     pub(crate) fn prepare(&self, shape: &Shape) {
         let mut state = self.shared.lock();
         Shared::fill(&self.shared, &mut state, shape, 1);
+    }
+
+    /// Prepares cells for runs of this kind where there is room.
+    pub(crate) fn fill_up(&self, shape: &Shape) {
+        let mut state = self.shared.lock();
+        Shared::fill(&self.shared, &mut state, shape, 0);
     }
 
     /// Waits until no cell of this kind is on its way. How many are at rest.

@@ -220,8 +220,10 @@ async fn they_rest_and_end_with_the_sandbox() {
         comes_to(inside, 'S').await;
     }
     assert!(!all_groups_of(&place).is_empty());
-    // A sweep leaves them.
+    // A sweep leaves them, though by itself it would prepare others.
     place.jails.sweep().await.unwrap();
+    assert_eq!(place.jails.prepare(None, &place.spec(&[]).limits).await.unwrap(), 2);
+    assert_eq!(at_rest(), resting);
     for &(jailer, inside) in &resting {
         comes_to(jailer, 'T').await;
         comes_to(inside, 'S').await;
