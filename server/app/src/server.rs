@@ -101,6 +101,7 @@ impl Server {
         tasks.spawn(upkeep::forget(Arc::clone(&world), stop.clone()));
         tasks.spawn(socket.serve(Arc::clone(&world), git, tasks.clone(), stop.clone()));
         tasks.spawn(upkeep::close_calls(Arc::clone(&world), stop.clone()));
+        tasks.spawn(upkeep::dashboards(Arc::clone(&world), stop.clone()));
         // Before anything is performed in this life.
         if let Err(error) = engine::outbox::take_over(&world, place.worker).await {
             tracing::warn!(%error, "what an earlier life performed comes again when its time is over");

@@ -40,6 +40,21 @@ pub(crate) async fn reconcile(world: Arc<World>, stop: CancellationToken) {
     }
 }
 
+/// Keeps the issue up to date that says how the daemons of a repository fare, where one is asked for.
+pub(crate) async fn dashboards(world: Arc<World>, stop: CancellationToken) {
+    if world.hosts.is_empty() {
+        return;
+    }
+    while !stop.is_cancelled() {
+        for repository in all(&world).await {
+            if let Err(error) = engine::dashboard::update(&world, &repository).await {
+                tracing::warn!(repository = %repository.path, %error, "its dashboard was not looked at");
+            }
+        }
+        rest(engine::dashboard::INTERVAL, &stop).await;
+    }
+}
+
 /// Charges what runs that were given up had set aside for models, every minute.
 pub(crate) async fn close_calls(world: Arc<World>, stop: CancellationToken) {
     while !stop.is_cancelled() {

@@ -80,6 +80,8 @@ pub enum Act {
     Plan,
     /// A run failed and left nothing that says so.
     Report,
+    /// How the daemons of a repository fare.
+    Dashboard,
 }
 
 impl Act {
@@ -90,6 +92,7 @@ impl Act {
             Self::Answer => "answer",
             Self::Plan => "plan",
             Self::Report => "report",
+            Self::Dashboard => "dashboard",
         }
     }
 }
@@ -186,6 +189,11 @@ pub enum EffectKind {
         body: Option<String>,
         /// Whether it is open.
         state: Option<IssueState>,
+    },
+    /// Close the open issue of the same key, which says this from then on.
+    CloseIssue {
+        /// Markdown.
+        body: String,
     },
     /// Put labels on an issue or a pull request.
     AddLabels {
@@ -284,6 +292,7 @@ impl EffectKind {
             Self::PushToPullRequestBranch { .. } => "push-to-pull-request-branch",
             Self::CreateIssue { .. } => "create-issue",
             Self::UpdateIssue { .. } => "update-issue",
+            Self::CloseIssue { .. } => "close-issue",
             Self::AddLabels { .. } => "add-labels",
             Self::RemoveLabels { .. } => "remove-labels",
             Self::AddReviewers { .. } => "add-reviewers",

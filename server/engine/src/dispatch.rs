@@ -5,6 +5,7 @@ pub(crate) mod commands;
 pub(crate) mod consider;
 pub(crate) mod ordered;
 pub(crate) mod subject;
+pub(crate) mod waiting;
 
 use std::time::Duration;
 

@@ -1,10 +1,9 @@
 //! The story: what happens when something happened. Intake → dispatch → work → stages → outbox, and
 //! reconcile, which brings the server's picture of git up to date.
 //!
-//! The engine decides; it touches the world only through the ports in [`world::World`]. It must not
-//! open a file outside the workspaces it made, speak a wire format, or know a forge's words. Every
-//! step is a plain function that says what came of it; loops call `next()` in the program and a
-//! `while` calls it in tests.
+//! The engine decides; it touches the world only through the ports in [`world::World`]. It must not open a file
+//! outside the workspaces it made, speak a wire format, or know a forge's words. Every step is a plain function
+//! that says what came of it; loops call `next()` in the program and a `while` calls it in tests.
 //!
 //! Start with [`work::next`], the life of one run; [`dispatch::next`] says why a run exists.
 
@@ -19,6 +18,7 @@ pub mod watch;
 pub mod world;
 
 mod consent;
+pub mod dashboard;
 pub mod dispatch;
 mod effects;
 mod group;

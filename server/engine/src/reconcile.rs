@@ -115,7 +115,7 @@ pub async fn repository(world: &World, id: RepositoryId, pushed: &Pushed) -> Res
 
 /// The rules about branches: those of the default branch, so that no other branch can change them.
 /// `None` when the file that states them is broken.
-async fn rules(
+pub(crate) async fn rules(
     world: &World,
     repository: &Repository,
     at: Option<&Commit>,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use domain::effect::Provenance;
 use domain::marker::Trailers;
 use domain::run::Run;
+use domain::time::Timestamp;
 
 /// A span as people write it: `40 ms`, `1.5 s`, `15 min`.
 pub fn span(span: Duration) -> String {
@@ -24,6 +25,12 @@ pub fn size(bytes: u64) -> String {
         b if b >= 1 << 10 => format!("{} KiB", b >> 10),
         b => format!("{b} bytes"),
     }
+}
+
+/// A moment as people write it, to the minute: `2026-11-22 10:00 UTC`.
+pub fn minute(at: Timestamp) -> String {
+    let text = at.to_string();
+    text.get(..16).map_or_else(|| text.clone(), |minute| format!("{} UTC", minute.replace('T', " ")))
 }
 
 /// Who wants what a run wants.

@@ -8,6 +8,7 @@ mod artifacts;
 mod attachments;
 mod commands;
 mod consent;
+mod dashboard;
 mod debounce;
 mod effects;
 mod endings;

@@ -30,7 +30,7 @@ const fn permissions(kind: &EffectKind) -> Permissions {
         | EffectKind::RemoveLabels { .. } => &[("issues", "write"), ("pull_requests", "write")],
         EffectKind::CreateCheck { .. } => &[("checks", "write")],
         EffectKind::PushToPullRequestBranch { .. } => &[("contents", "write"), ("pull_requests", "read")],
-        EffectKind::CreateIssue { .. } => &[("issues", "write")],
+        EffectKind::CreateIssue { .. } | EffectKind::CloseIssue { .. } => &[("issues", "write")],
         EffectKind::AddReviewers { .. } => &[("pull_requests", "write")],
         EffectKind::SetStatus { .. } => &[("statuses", "write")],
         EffectKind::CreateRelease { .. } => &[("contents", "write")],

@@ -43,6 +43,7 @@ impl Forge for HostedForge {
             EffectKind::PushToPullRequestBranch { .. }
             | EffectKind::CreateIssue { .. }
             | EffectKind::UpdateIssue { .. }
+            | EffectKind::CloseIssue { .. }
             | EffectKind::AddLabels { .. }
             | EffectKind::RemoveLabels { .. }
             | EffectKind::AddReviewers { .. }

@@ -57,6 +57,7 @@ pub async fn perform(site: &dyn Site, effect: &Effect) -> Result<Receipt, Failur
         EffectKind::PushToPullRequestBranch { .. } => wanted.push().await,
         EffectKind::CreateIssue { .. } => wanted.issue().await,
         EffectKind::UpdateIssue { .. } => wanted.issue_change().await,
+        EffectKind::CloseIssue { body } => wanted.issue_close(body).await,
         EffectKind::AddLabels { number, labels } => wanted.labels(*number, labels).await,
         EffectKind::RemoveLabels { number, labels } => wanted.labels_off(*number, labels).await,
         EffectKind::AddReviewers { number, reviewers } => wanted.reviewers(*number, reviewers).await,

@@ -24,6 +24,8 @@ pub struct Spellbook {
     pub branches: Branches,
     /// What others may do with the daemons.
     pub forks: Forks,
+    /// Whether an issue says how its daemons fare.
+    pub dashboard: bool,
     /// Where the repository has moved to.
     pub redirect: Option<RepositoryPath>,
     /// Which versions of the server it needs; empty for any.
@@ -41,6 +43,7 @@ impl Default for Spellbook {
             daemons: Vec::new(),
             branches: Branches::default(),
             forks: Forks::default(),
+            dashboard: false,
             redirect: None,
             requires: Requirement::default(),
         }

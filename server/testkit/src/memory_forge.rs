@@ -162,6 +162,7 @@ fn thing(repository: &Repository, effect: &Effect) -> Option<Thing> {
     let (kind, body, sticky, commit) = match &effect.kind {
         EffectKind::AddComment { body, sticky, .. } => (ThingKind::Comment, body, *sticky, None),
         EffectKind::CreateIssue { body, sticky, .. } => (ThingKind::Issue, body, *sticky, None),
+        EffectKind::CloseIssue { body } => (ThingKind::Issue, body, true, None),
         EffectKind::CreateCheck { summary, commit, .. } => (ThingKind::Check, summary, false, Some(commit)),
         EffectKind::CreatePullRequest { body, commit, .. } => {
             (ThingKind::PullRequest, body, true, Some(commit))

@@ -341,7 +341,7 @@ fn wish(kind: &EffectKind) -> String {
         EffectKind::CreatePullRequest { title, body, base, branch, .. } => {
             format!("{title}\n{branch} → {base}\n\n{body}")
         }
-        EffectKind::AddComment { body, .. } => body.clone(),
+        EffectKind::AddComment { body, .. } | EffectKind::CloseIssue { body } => body.clone(),
         EffectKind::CreateCheck { name, summary, .. } => format!("{name}\n\n{summary}"),
         EffectKind::PushToPullRequestBranch { number, branch, .. } => format!("#{number}, {branch}"),
         EffectKind::CreateIssue { title, body, .. } | EffectKind::CreateRelease { name: title, body, .. } => {

@@ -71,6 +71,24 @@ fn killed_at_other_points_it_ends_the_same() {
     told_with_deaths(11);
 }
 
+#[test]
+fn a_dashboard_is_opened_once() {
+    let emulator = Arc::new(Emulator::start(&["app"]));
+    let mut story = Story::begin(emulator, "app", None);
+    story.write("spellbook.yaml", "dashboard: true\n");
+    story.a_push_deploys_daemons();
+    // It looks as soon as it lives again.
+    for _ in 0..2 {
+        story.rise();
+        story.until("the dashboard", |story| !story.dashboards().is_empty());
+    }
+    let said = story.dashboards();
+    assert!(
+        matches!(said.as_slice(), [one] if one.contains("| `review` | Healthy | none yet |")),
+        "{said:#?}"
+    );
+}
+
 /// What came of a story.
 struct Told {
     shown: String,
@@ -291,6 +309,14 @@ impl Story {
                 && comment["body"].as_str().is_some_and(|body| body.contains(word))
         };
         hub.comments.iter().find(fits).cloned()
+    }
+
+    /// What the open issues say that tell how daemons fare.
+    fn dashboards(&self) -> Vec<String> {
+        let front = self.front();
+        let hub = front.hub();
+        let ours = hub.threads.values().filter(|thread| thread["title"] == "Daemons of this repository");
+        ours.filter_map(|thread| thread["body"].as_str()).map(str::to_owned).collect()
     }
 
     /// How many checks the head of a branch has.

@@ -1,6 +1,6 @@
 //! Opening issues, and changing them.
 
-use domain::effect::{EffectKind, Receipt};
+use domain::effect::{EffectKind, IssueState, Receipt};
 use domain::marker::Marker;
 use serde_json::{Map, Value, json};
 
@@ -88,6 +88,22 @@ impl Wanted<'_> {
             self.site.issue_drop(double.number()).await?;
         }
         Ok(())
+    }
+
+    /// Closes the open issue of this key; there is none any more when an earlier try came so far.
+    pub(super) async fn issue_close(&self, body: &str) -> Result<Receipt, Failure> {
+        let body = self.signed(body);
+        let change = json!({ "body": body, "state": IssueState::Closed.as_str() });
+        let mut receipt = Receipt::new(None, "no issue of it is open");
+        for open in self.issues_of_key(true).await? {
+            self.site.thread_change(open.number(), &change).await?;
+            let there = self.site.thread(open.number()).await?;
+            if said(&there, "/state") != IssueState::Closed.as_str() {
+                return Err(Failure::later(format!("{} is not closed", self.site.called(open.number()))));
+            }
+            receipt = self.issue_receipt(&open, "closed").says(&body);
+        }
+        Ok(receipt)
     }
 
     /// Changes an issue or a pull request; what is not said stays as it is.

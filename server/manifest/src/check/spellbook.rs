@@ -55,6 +55,7 @@ fn spellbook(node: &Node, server: &str, reader: &mut Reader<'_>) -> Spellbook {
             allowed: raw.allowed.cloned(),
             revenue_share: raw.revenue_share.get().map_or(0, |share| share.0),
         }),
+        dashboard: raw.dashboard.cloned().unwrap_or_default(),
         redirect: raw
             .redirect
             .found()

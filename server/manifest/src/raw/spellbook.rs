@@ -41,6 +41,9 @@ object! {
         /// Whether others may fork its daemons, and what they owe.
         #[schemars(example = json!({ "allowed": true, "revenue_share": "20%" }))]
         forks: Forks,
+        /// Whether one issue of the repository says how its daemons fare, kept up to date. Without it: no.
+        #[schemars(example = true)]
+        dashboard: bool,
         /// Where the repository has moved to: `owner/name`.
         #[schemars(example = json!("ada/new-book"))]
         redirect: Line,

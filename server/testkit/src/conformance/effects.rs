@@ -29,7 +29,7 @@ pub trait Far: Stand {
 }
 
 /// The kinds of effects that are tried; what a forge does not offer is left out by its tests.
-pub const KINDS: [&str; 18] = [
+pub const KINDS: [&str; 19] = [
     "pull request",
     "pull request again",
     "comment",
@@ -39,6 +39,7 @@ pub const KINDS: [&str; 18] = [
     "check again",
     "issue",
     "issue again",
+    "end of an issue",
     "change of an issue",
     "change of a pull request",
     "labels",
@@ -107,7 +108,7 @@ async fn wanted(far: &dyn Far, kind: &str) -> EffectKind {
         "pull request again" => Some(offer("one", 8)),
         "long comment again" => Some(comment(thread.clone(), &long)),
         "check again" => Some(check(3)),
-        "issue again" => Some(issue("One.", true)),
+        "issue again" | "end of an issue" => Some(issue("One.", true)),
         "labels off" => Some(EffectKind::AddLabels { number: far.pull(), labels: labels() }),
         _ => None,
     };
@@ -123,6 +124,7 @@ async fn wanted(far: &dyn Far, kind: &str) -> EffectKind {
         "check" | "check again" => check(120),
         "issue" => issue("One.", false),
         "issue again" => issue("Two.", true),
+        "end of an issue" => EffectKind::CloseIssue { body: "It is over.".to_owned() },
         "change of an issue" => change(far.thread(), Some(IssueState::Closed)),
         "change of a pull request" => change(far.pull(), None),
         "labels" => EffectKind::AddLabels { number: far.pull(), labels: labels() },

@@ -1,18 +1,18 @@
 //! Commands that start runs: `run`, a daemon's own word, and `approve`.
 
-use domain::event::{Event, EventKind};
+use domain::event::Event;
 use domain::name::DaemonId;
 use domain::run::{ConcurrencyBehavior, Standing};
 use domain::suggest::code;
-use ports::store::Page;
-use ports::store::runs::{NewRun, Priority, RunFilter};
+use ports::store::runs::{NewRun, Priority};
 use serde_json::{Map, Value as Json};
 
 use super::{Heard, Hearing};
 use crate::dispatch::answers;
-use crate::dispatch::consider::{Consent, Considered, WAITS_FOR_APPROVAL, consider};
+use crate::dispatch::consider::{Consent, Considered, consider};
 use crate::dispatch::ordered::Ordered;
 use crate::dispatch::subject::{About, Scene, Undecided};
+use crate::dispatch::waiting::waiting;
 use crate::dispatch::{Candidate, candidates};
 use crate::group;
 
@@ -116,24 +116,10 @@ impl Hearing<'_, '_> {
         if pull.subject.standing == Standing::Member {
             return refused("This pull request needs no approval: it is the work of a member.".to_owned());
         }
-        let (mut said, mut seen) = (Vec::new(), Vec::new());
-        let store = self.scene.world.store.clone();
+        let mut said = Vec::new();
         let (repository, number) = (self.scene.repository.id, pull.subject.number);
-        for event in store.event_list(repository, Some(number), &Page::first(LOOKED)).await? {
-            if !matches!(event.kind, EventKind::PullRequest | EventKind::Label) {
-                continue;
-            }
-            for record in store.match_list(event.id).await? {
-                // Of what happened, a daemon waits with the newest.
-                if !record.reason.starts_with(WAITS_FOR_APPROVAL) || seen.contains(&record.daemon) {
-                    continue;
-                }
-                seen.push(record.daemon.clone());
-                if self.is_started(&event, &record.daemon).await? {
-                    continue;
-                }
-                said.extend(self.approved(&event, &record.daemon).await?);
-            }
+        for (event, daemon) in waiting(self.scene.world, repository, Some(number), LOOKED).await? {
+            said.extend(self.approved(&event, &daemon).await?);
         }
         if self.decision.runs.is_empty() && said.is_empty() {
             return refused(format!("Nothing waits for `{}`.", &head[..12]));
@@ -141,13 +127,6 @@ impl Hearing<'_, '_> {
         let approved = answers::approved(self.scene, &pull);
         self.decision.effects.push(approved);
         Ok(Heard::Done((!said.is_empty()).then(|| said.join("\n"))))
-    }
-
-    /// Whether an event started a daemon: somebody has approved before.
-    async fn is_started(&self, event: &Event, daemon: &DaemonId) -> Result<bool, Undecided> {
-        let filter =
-            RunFilter { event: Some(event.id), daemon: Some(daemon.clone()), ..RunFilter::default() };
-        Ok(!self.scene.world.store.run_list(&filter, &Page::first(1)).await?.is_empty())
     }
 
     /// Starts a daemon for the event that it waits with.
