@@ -2,9 +2,11 @@
 //! transaction takes all that came while the one before it was written, and each caller is answered after
 //! its commit. So the disk bounds how long a caller waits, not how many are served.
 
+mod packed;
+
 use std::collections::BTreeSet;
 
-use domain::id::DeliveryId;
+use domain::id::{DeliveryId, RepositoryId};
 use ports::store::events::Delivery;
 use ports::store::{Recorded, StoreError, Topic};
 use sqlx::QueryBuilder;
@@ -12,6 +14,7 @@ use sqlx::sqlite::{Sqlite, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+pub(crate) use self::packed::Packed;
 use crate::failure::failed;
 use crate::repositories::require;
 use crate::rows::Columns;
@@ -33,8 +36,35 @@ pub(crate) struct Arrivals {
 
 /// A delivery that waits, and who waits for it.
 struct Arrival {
-    delivery: Delivery,
+    row: Row,
     answer: oneshot::Sender<Outcome>,
+}
+
+/// A delivery as it is stored.
+struct Row {
+    id: DeliveryId,
+    source: String,
+    repository: Option<RepositoryId>,
+    name: Option<String>,
+    external_id: Option<String>,
+    content: [u8; 32],
+    body: Packed,
+    received_at: i64,
+}
+
+impl Row {
+    fn of(delivery: &Delivery) -> Self {
+        Self {
+            id: delivery.id,
+            source: delivery.source.clone(),
+            repository: delivery.repository,
+            name: delivery.name.clone(),
+            external_id: delivery.external_id.clone(),
+            content: delivery.content,
+            body: Packed::of(&delivery.body),
+            received_at: delivery.received_at.millis(),
+        }
+    }
 }
 
 type Outcome = Result<Recorded<DeliveryId>, StoreError>;
@@ -51,7 +81,7 @@ impl Arrivals {
     pub(crate) async fn record(&self, delivery: &Delivery) -> Outcome {
         let gone = || StoreError::Unavailable("deliveries are not written any more".to_owned());
         let (answer, heard) = oneshot::channel();
-        let arrival = Arrival { delivery: delivery.clone(), answer };
+        let arrival = Arrival { row: Row::of(delivery), answer };
         self.sender.send(arrival).await.map_err(|_| gone())?;
         heard.await.map_err(|_| gone())?
     }
@@ -84,83 +114,93 @@ async fn record(
     batch: &mut Vec<Arrival>,
 ) -> Result<Vec<Outcome>, StoreError> {
     let mut transaction = connections.write(Durable::Now).await?;
-    let mut bytes = batch.iter().map(|arrival| arrival.delivery.body.len()).sum::<usize>();
+    let mut bytes = batch.iter().map(|arrival| arrival.row.body.bytes.len()).sum::<usize>();
     while batch.len() < MOST
         && bytes < MOST_BYTES
         && let Ok(arrival) = arrivals.try_recv()
     {
-        bytes += arrival.delivery.body.len();
+        bytes += arrival.row.body.bytes.len();
         batch.push(arrival);
     }
     let mut outcomes = Vec::with_capacity(batch.len());
-    let mut left = batch.iter().map(|arrival| &arrival.delivery).collect::<Vec<_>>();
+    let mut left = batch.iter_mut().map(|arrival| &mut arrival.row).collect::<Vec<_>>();
     while let Some(rows) = ROWS.iter().find(|rows| **rows <= left.len()) {
         let rest = left.split_off(*rows);
-        insert(&mut transaction, &left, &mut outcomes).await?;
+        insert(&mut transaction, left, &mut outcomes).await?;
         left = rest;
     }
     connections.commit(transaction, &[Topic::Events]).await?;
     Ok(outcomes)
 }
 
-/// Writes rows by one statement; what came of each, in their order.
+/// Writes rows by one statement; what came of each, in their order. Their bodies are gone then.
 async fn insert(
     connection: &mut SqliteConnection,
-    deliveries: &[&Delivery],
+    mut rows: Vec<&mut Row>,
     outcomes: &mut Vec<Outcome>,
 ) -> Result<(), StoreError> {
-    let mut refused = Vec::with_capacity(deliveries.len());
-    for delivery in deliveries {
-        refused.push(match refusal(connection, delivery).await {
+    let mut refused = Vec::with_capacity(rows.len());
+    for row in &rows {
+        refused.push(match refusal(connection, row).await {
             Ok(outcome) => outcome.map(Ok),
             Err(error @ StoreError::Conflict(_)) => Some(Err(error)),
             Err(error) => return Err(error),
         });
     }
-    let fit: Vec<_> = deliveries.iter().zip(&refused).filter(|(_, refused)| refused.is_none()).collect();
-    let mut new = BTreeSet::new();
-    if !fit.is_empty() {
-        let mut statement = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO deliveries (id, source, repository, name, external_id, content, body, received_at) ",
-        );
-        statement.push_values(&fit, |mut row, (delivery, _)| {
-            row.push_bind(delivery.id.to_string())
-                .push_bind(&delivery.source)
-                .push_bind(delivery.repository.map(|repository| repository.to_string()))
-                .push_bind(&delivery.name)
-                .push_bind(&delivery.external_id)
-                .push_bind(&delivery.content[..])
-                .push_bind(&delivery.body)
-                .push_bind(delivery.received_at.millis());
-        });
-        // What contradicts what is there is left out, and costs the others nothing.
-        statement.push(" ON CONFLICT DO NOTHING RETURNING id");
-        for row in statement.build().fetch_all(&mut *connection).await.map_err(failed)? {
-            new.insert(Columns(&row).parsed::<DeliveryId>("id")?);
-        }
-    }
-    for (delivery, refused) in deliveries.iter().zip(refused) {
+    let fit = rows.iter_mut().zip(&refused).filter(|(_, refused)| refused.is_none());
+    let fit: Vec<&mut Row> = fit.map(|(row, _)| &mut **row).collect();
+    let mut new = written(connection, fit).await?;
+    for (row, refused) in rows.iter().zip(refused) {
         outcomes.push(match refused {
             Some(outcome) => outcome,
             // Of two with one id the first is the new one.
-            None if new.remove(&delivery.id) => Ok(Recorded::New),
-            None => match same(connection, delivery).await? {
+            None if new.remove(&row.id) => Ok(Recorded::New),
+            None => match same(connection, row).await? {
                 Some(known) => Ok(Recorded::Known(known)),
-                None => Err(StoreError::Conflict(format!("{} is there already", delivery.id))),
+                None => Err(StoreError::Conflict(format!("{} is there already", row.id))),
             },
         });
     }
     Ok(())
 }
 
+/// Writes those that contradict nothing that is there; which those are.
+async fn written(
+    connection: &mut SqliteConnection,
+    rows: Vec<&mut Row>,
+) -> Result<BTreeSet<DeliveryId>, StoreError> {
+    if rows.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let mut statement = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO deliveries (id, source, repository, name, external_id, content, body, unpacked, received_at) ",
+    );
+    statement.push_values(rows, |mut values, row| {
+        values
+            .push_bind(row.id.to_string())
+            .push_bind(row.source.clone())
+            .push_bind(row.repository.map(|repository| repository.to_string()))
+            .push_bind(row.name.clone())
+            .push_bind(row.external_id.clone())
+            .push_bind(row.content.to_vec())
+            .push_bind(std::mem::take(&mut row.body.bytes))
+            .push_bind(row.body.unpacked)
+            .push_bind(row.received_at);
+    });
+    // What contradicts what is there is left out, and costs the others nothing.
+    statement.push(" ON CONFLICT DO NOTHING RETURNING id");
+    let new = statement.build().fetch_all(connection).await.map_err(failed)?;
+    new.iter().map(|row| Columns(row).parsed("id")).collect()
+}
+
 /// Whether a delivery is known or about a repository that is not there; of those of forges nobody knows yet
 /// what they are about.
 async fn refusal(
     connection: &mut SqliteConnection,
-    delivery: &Delivery,
+    row: &Row,
 ) -> Result<Option<Recorded<DeliveryId>>, StoreError> {
-    let Some(repository) = delivery.repository else { return Ok(None) };
-    if let Some(known) = same(connection, delivery).await? {
+    let Some(repository) = row.repository else { return Ok(None) };
+    if let Some(known) = same(connection, row).await? {
         return Ok(Some(Recorded::Known(known)));
     }
     require(connection, repository).await?;
@@ -168,22 +208,19 @@ async fn refusal(
 }
 
 /// A delivery of the same sender with the same id or the same content.
-async fn same(
-    connection: &mut SqliteConnection,
-    delivery: &Delivery,
-) -> Result<Option<DeliveryId>, StoreError> {
-    let row = sqlx::query(
+async fn same(connection: &mut SqliteConnection, row: &Row) -> Result<Option<DeliveryId>, StoreError> {
+    let known = sqlx::query(
         "SELECT id FROM deliveries WHERE source = $2 AND content = $3 AND IFNULL(repository, '') = $1
          UNION ALL
          SELECT id FROM deliveries WHERE source = $2 AND external_id = $4 AND IFNULL(repository, '') = $1
          ORDER BY id LIMIT 1",
     )
-    .bind(delivery.repository.map(|repository| repository.to_string()).unwrap_or_default())
-    .bind(&delivery.source)
-    .bind(&delivery.content[..])
-    .bind(&delivery.external_id)
+    .bind(row.repository.map(|repository| repository.to_string()).unwrap_or_default())
+    .bind(&row.source)
+    .bind(&row.content[..])
+    .bind(&row.external_id)
     .fetch_optional(connection)
     .await
     .map_err(failed)?;
-    row.map(|row| Columns(&row).parsed("id")).transpose()
+    known.map(|known| Columns(&known).parsed("id")).transpose()
 }

@@ -187,7 +187,7 @@ impl Events for SqliteStore {
 pub(crate) const DELIVERY_NEXT: &str =
     "SELECT * FROM deliveries WHERE settled_at IS NULL ORDER BY id LIMIT 1";
 pub(crate) const DELIVERY_LIST: &str =
-    "SELECT id, source, repository, name, external_id, length(body) AS bytes, received_at, verdict FROM deliveries
+    "SELECT id, source, repository, name, external_id, IFNULL(unpacked, length(body)) AS bytes, received_at, verdict FROM deliveries
     WHERE ($1 IS NULL OR source = $1) AND id < $2 ORDER BY id DESC LIMIT $3";
 pub(crate) const EVENT_NEXT: &str = "SELECT fact FROM events
     WHERE dispatched_at IS NULL AND IFNULL(due_at, 0) <= $1 ORDER BY id LIMIT 1";

@@ -35,6 +35,7 @@ pub(crate) const STEPS: &[(i64, &str, &str)] = steps![
     15 "0015_sweeps",
     16 "0016_threads",
     17 "0017_performers",
+    18 "0018_packed",
 ];
 
 /// The number of the last step that this program knows.

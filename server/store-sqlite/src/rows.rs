@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::sqlite::{Sqlite, SqliteRow};
 
+use crate::deliveries::Packed;
 use crate::failure::{failed, unwritable};
 
 /// Reads the columns of one row by name.
@@ -182,7 +183,7 @@ pub(crate) fn delivery(row: &SqliteRow) -> Result<Delivery, StoreError> {
         name: columns.raw("name")?,
         external_id: columns.raw("external_id")?,
         content: columns.digest("content")?,
-        body: columns.raw("body")?,
+        body: Packed { bytes: columns.raw("body")?, unpacked: columns.raw("unpacked")? }.body()?,
         received_at: columns.time("received_at")?,
     })
 }

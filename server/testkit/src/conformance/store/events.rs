@@ -27,7 +27,8 @@ fn delivery(scene: Scene<'_>, external_id: Option<&str>, content: u8) -> Deliver
         name: None,
         external_id: external_id.map(str::to_owned),
         content: [content; 32],
-        body: vec![0, 255, content],
+        // Some are long, and say little.
+        body: [&[0, 255, content][..], &b"again, ".repeat(usize::from(content % 2) * 500)].concat(),
         received_at: scene.clock.now(),
     }
 }
