@@ -25,7 +25,7 @@ const MOST: usize = 256;
 const MOST_BYTES: usize = 16 << 20;
 /// Rows of one statement: each goes through a queue to the connection's thread and back, which costs as much as
 /// a row. Few sizes, so that each is prepared once.
-const ROWS: [usize; 3] = [32, 8, 1];
+const ROWS: [usize; 5] = [256, 64, 16, 4, 1];
 
 /// Where deliveries wait to be written; the task that writes them ends with it.
 #[derive(Debug)]
@@ -164,13 +164,16 @@ async fn insert(
     Ok(())
 }
 
-/// Writes those that contradict nothing that is there; which those are.
+/// Writes those that contradict nothing that is there; which those are. Nearly always it is all of them, and each
+/// row that came back would go through a queue of its own.
 async fn written(
     connection: &mut SqliteConnection,
     rows: Vec<&mut Row>,
 ) -> Result<BTreeSet<DeliveryId>, StoreError> {
+    let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    let all = rows.iter().map(|row| row.id).collect();
     if rows.is_empty() {
-        return Ok(BTreeSet::new());
+        return Ok(all);
     }
     let mut statement = QueryBuilder::<Sqlite>::new(
         "INSERT INTO deliveries (id, source, repository, name, external_id, content, body, unpacked, received_at) ",
@@ -188,8 +191,19 @@ async fn written(
             .push_bind(row.received_at);
     });
     // What contradicts what is there is left out, and costs the others nothing.
-    statement.push(" ON CONFLICT DO NOTHING RETURNING id");
-    let new = statement.build().fetch_all(connection).await.map_err(failed)?;
+    statement.push(" ON CONFLICT DO NOTHING");
+    let done = statement.build().execute(&mut *connection).await.map_err(failed)?;
+    let written = i64::try_from(done.rows_affected()).unwrap_or(i64::MAX);
+    if written == count {
+        return Ok(all);
+    }
+    if written == 0 {
+        return Ok(BTreeSet::new());
+    }
+    // Those of one statement have the highest numbers, one after the other.
+    let new = sqlx::query("SELECT id FROM deliveries WHERE rowid > $1 - $2");
+    let new = new.bind(done.last_insert_rowid()).bind(written);
+    let new = new.fetch_all(connection).await.map_err(failed)?;
     new.iter().map(|row| Columns(row).parsed("id")).collect()
 }
 

@@ -18,6 +18,8 @@ mod thousand;
 
 use std::process::ExitCode;
 
+use tokio::runtime::{Builder, Runtime};
+
 /// What can be measured.
 const AREAS: [&str; 7] = ["sandbox", "intake", "comment", "gateway", "git", "manifest", "server"];
 /// What areas start this program as, besides themselves.
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
     if areas.is_empty() {
         areas = AREAS.map(str::to_owned).to_vec();
     }
-    let runtime = match runtime() {
+    let runtime = match runtime(&mut Builder::new_multi_thread()) {
         Ok(runtime) => runtime,
         Err(error) => {
             println!("no runtime: {error}");
@@ -77,20 +79,23 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+fn runtime(builder: &mut Builder) -> std::io::Result<Runtime> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    builder.enable_all().build()
 }
 
 /// Does one part of a measurement, in a process of its own.
 fn serve(role: &str, rest: &[String]) -> ExitCode {
-    let served = runtime().map_err(anyhow::Error::from).and_then(|runtime| match (role, rest) {
-        ("--door", [base]) => runtime.block_on(gateway::stand(base)),
-        ("--thousand", [base]) => runtime.block_on(thousand::ask(base)),
-        ("--intake", [data]) => runtime.block_on(intake::serve(data.as_ref())),
-        ("--load", [plan]) => runtime.block_on(load::run(plan)),
-        _ => runtime.block_on(gateway::provide()),
-    });
+    // Whoever sends leaves the other processors to whoever is measured.
+    let threads = if role == "--load" { Builder::new_current_thread } else { Builder::new_multi_thread };
+    let served =
+        runtime(&mut threads()).map_err(anyhow::Error::from).and_then(|runtime| match (role, rest) {
+            ("--load", [plan]) => runtime.block_on(load::run(plan)),
+            ("--door", [base]) => runtime.block_on(gateway::stand(base)),
+            ("--thousand", [base]) => runtime.block_on(thousand::ask(base)),
+            ("--intake", [data]) => runtime.block_on(intake::serve(data.as_ref())),
+            _ => runtime.block_on(gateway::provide()),
+        });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
