@@ -106,6 +106,8 @@ def operation(document, line):
     made = {
         "method": method.upper(),
         "path": path,
+        # A ref has several parts, as `heads/main` has, where nothing comes after it.
+        "long": ["ref"] if path.endswith("/{ref}") else [],
         "parameters": {
             place: {p["name"]: schema(document, p["schema"]) for p in parameters if p["in"] == place}
             for place in ("path", "query")

@@ -127,3 +127,52 @@ fn check_value(name: &str, validator: Option<&Validator>, value: &str, wrong: &m
         wrong.push(format!("`{name}` is {value:?}"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DESCRIBED: &str = r#"{ "operations": [
+        { "method": "GET", "path": "/things", "parameters": { "path": {}, "query": {
+            "state": { "enum": ["open", "all"] }, "page": { "type": "integer" } } } },
+        { "method": "GET", "path": "/things/latest", "parameters": { "path": {}, "query": {} } },
+        { "method": "GET", "path": "/things/{id}", "parameters": {
+            "path": { "id": { "type": "integer" } }, "query": {} } },
+        { "method": "POST", "path": "/things", "parameters": { "path": {}, "query": {} }, "body": {
+            "type": "object", "required": ["title"], "properties": { "title": { "type": "string" } },
+            "additionalProperties": false } },
+        { "method": "GET", "path": "/refs/{ref}", "long": ["ref"], "parameters": {
+            "path": { "ref": { "type": "string" } }, "query": {} } },
+        { "method": "GET", "path": "/names/{name}", "parameters": {
+            "path": { "name": { "enum": ["a/b"] } }, "query": {} } } ] }"#;
+
+    #[test]
+    fn it_knows_what_would_not_be_taken() {
+        let contract = Contract::read(DESCRIBED);
+        let check = |method: &str, uri: &str, body: Value, expect: &str| {
+            let request = axum::http::Request::builder().method(method).uri(uri).body(()).unwrap();
+            let body = if body.is_null() { String::new() } else { body.to_string() };
+            let asked = Asked::read(&request.into_parts().0, body.as_bytes());
+            let wrong = contract.violations(&asked).join("\n");
+            let as_expected = wrong.is_empty() == expect.is_empty() && wrong.contains(expect);
+            assert!(as_expected, "{method} {uri}: {wrong}");
+        };
+        check("GET", "/things?state=open&page=2", Value::Null, "");
+        check("GET", "/things?state=ajar", Value::Null, "`state`");
+        check("GET", "/things?page=last", Value::Null, "`page`");
+        check("GET", "/things?sated=x", Value::Null, "no parameter");
+        check("GET", "/things", json!({}), "it has a body");
+        check("GET", "/things/7", Value::Null, "");
+        check("GET", "/things/latest", Value::Null, "");
+        check("GET", "/things/newest", Value::Null, "`id`");
+        check("GET", "/things/7/8", Value::Null, "no such operation");
+        check("GET", "/refs/heads/a/b", Value::Null, "");
+        check("GET", "/names/a%2Fb", Value::Null, "");
+        check("GET", "/names/a/b", Value::Null, "no such operation");
+        check("DELETE", "/things", Value::Null, "no such operation");
+        check("POST", "/things", json!({ "title": "x" }), "");
+        check("POST", "/things", json!({ "body": "x" }), "title");
+        check("POST", "/things", json!({ "title": "x", "colour": 1 }), "colour");
+        check("POST", "/things", Value::Null, "title");
+    }
+}

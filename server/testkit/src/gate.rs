@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
-use axum::http::{Request, StatusCode};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::files::File;
 use domain::id::RepositoryId;
@@ -42,6 +44,20 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// Reads one whose body is here.
+    pub fn read(parts: &Parts, body: &[u8]) -> Self {
+        let header = |(name, value): (&HeaderName, &HeaderValue)| {
+            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        };
+        Self {
+            method: parts.method.to_string(),
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().unwrap_or_default().split('&').filter_map(pair).collect(),
+            body: serde_json::from_slice(body).ok(),
+            headers: parts.headers.iter().filter_map(header).collect(),
+        }
+    }
+
     /// A parameter of the query.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
@@ -51,14 +67,25 @@ impl Asked {
     pub fn field(&self, name: &str) -> Value {
         self.body.as_ref().and_then(|body| body.get(name)).cloned().unwrap_or(Value::Null)
     }
+
+    /// The token that whoever asks is known by.
+    pub fn bearer(&self) -> &str {
+        let sent = self.headers.get("authorization");
+        sent.and_then(|sent| sent.strip_prefix("Bearer ")).unwrap_or_default()
+    }
 }
+
+/// The status of an answer and what it says, when it comes.
+pub type Answering = Pin<Box<dyn Future<Output = (u16, Value)> + Send>>;
 
 /// A small forge that remembers. A list is answered whole: the gate makes pages of it.
 pub trait Behind: Send + 'static {
     /// Where its API begins: `/api/v1`.
     const API: &str;
-    /// The parameter that says how long a page is.
-    const PER_PAGE: &str;
+    /// The parameter that says how long a page is; `None` where no pages are made.
+    const PER_PAGE: Option<&str> = None;
+    /// With which status and in which words it wants to be asked more slowly.
+    const SLOWER: (u16, &str) = (429, "not so fast");
 
     /// Carries a request out: its status and what it says.
     fn answer(&mut self, asked: &Asked, now: Timestamp) -> (u16, Value);
@@ -66,6 +93,16 @@ pub trait Behind: Send + 'static {
     fn push(&mut self, push: &PushSpec<'_>) -> Moved;
     /// What the forge would not have taken of a request.
     fn violations(&self, asked: &Asked) -> Vec<String>;
+
+    /// Where else to ask, as a path below the API, when that is all it says.
+    fn moved(&self, _: &Asked) -> Option<String> {
+        None
+    }
+
+    /// What a program elsewhere says in its place.
+    fn elsewhere(&self, _: &Asked) -> Option<Answering> {
+        None
+    }
 }
 
 /// What happens to one request.
@@ -159,6 +196,28 @@ impl<B: Behind> Gate<B> {
         watch.violations.extend(wrong);
         watch.seen.push(format!("{} {}", asked.method, asked.path));
     }
+
+    async fn carry_out(&self, asked: &Asked) -> Response {
+        let (moved, elsewhere) = {
+            let behind = self.behind();
+            (behind.moved(asked), behind.elsewhere(asked))
+        };
+        if let Some(path) = moved {
+            let location = format!("http://{}{}{path}", asked.headers["host"], B::API);
+            return (StatusCode::MOVED_PERMANENTLY, [("location", location)]).into_response();
+        }
+        let (status, value) = match elsewhere {
+            Some(answering) => answering.await,
+            None => self.behind().answer(asked, self.clock.now()),
+        };
+        let status = status_of(status);
+        let size = B::PER_PAGE.and_then(|name| asked.parameter(name)?.parse::<usize>().ok());
+        match (value, size) {
+            (Value::Null, _) => status.into_response(),
+            (Value::Array(list), Some(size)) => page(asked, status, list, size),
+            (value, _) => (status, axum::Json(value)).into_response(),
+        }
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
@@ -169,39 +228,25 @@ fn serve(listener: TcpListener, router: Router) {
 async fn answer<B: Behind>(State(gate): State<Arc<Gate<B>>>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, 1 << 20).await.expect("a body");
-    let Some(path) = parts.uri.path().strip_prefix(B::API) else {
+    let mut asked = Asked::read(&parts, &body);
+    let Some(path) = asked.path.strip_prefix(B::API) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let header = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
-        Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
-    };
-    let asked = Asked {
-        method: parts.method.to_string(),
-        path: path.to_owned(),
-        query: parts.uri.query().unwrap_or_default().split('&').filter_map(pair).collect(),
-        body: serde_json::from_slice(&body).ok(),
-        headers: parts.headers.iter().filter_map(header).collect(),
-    };
+    asked.path = path.to_owned();
     assert!(asked.headers["user-agent"].starts_with("spellbook/"), "it says who it is");
     gate.note(&asked);
-    let trouble = gate.next_trouble();
-    match trouble {
-        Some(Trouble::LostRequest) => return StatusCode::BAD_GATEWAY.into_response(),
+    match gate.next_trouble() {
+        Some(Trouble::LostRequest) => StatusCode::BAD_GATEWAY.into_response(),
         Some(Trouble::Limited) => {
-            let body = axum::Json(json!({ "message": "not so fast" }));
-            return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "30")], body).into_response();
+            let (status, message) = B::SLOWER;
+            let body = axum::Json(json!({ "message": message }));
+            (status_of(status), [("retry-after", "30")], body).into_response()
         }
-        Some(Trouble::LostAnswer) | None => {}
-    }
-    let (status, value) = gate.behind().answer(&asked, gate.clock.now());
-    if trouble.is_some() {
-        return StatusCode::BAD_GATEWAY.into_response();
-    }
-    let status = StatusCode::from_u16(status).expect("a status");
-    match (value, asked.parameter(B::PER_PAGE).and_then(|size| size.parse::<usize>().ok())) {
-        (Value::Null, _) => status.into_response(),
-        (Value::Array(list), Some(size)) => page(&asked, status, list, size),
-        (value, _) => (status, axum::Json(value)).into_response(),
+        Some(Trouble::LostAnswer) => {
+            gate.carry_out(&asked).await;
+            StatusCode::BAD_GATEWAY.into_response()
+        }
+        None => gate.carry_out(&asked).await,
     }
 }
 
@@ -216,6 +261,10 @@ fn page(asked: &Asked, status: StatusCode, list: Vec<Value>, size: usize) -> Res
     } else {
         (status, axum::Json(page)).into_response()
     }
+}
+
+fn status_of(number: u16) -> StatusCode {
+    StatusCode::from_u16(number).expect("a status")
 }
 
 fn pair(text: &str) -> Option<(String, String)> {

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::time::Timestamp;
 use serde_json::{Value, json};
 
+use crate::gate::{Asked, decoded};
+
 /// The app, as GitHub numbers it, and its account.
 pub const APP: u64 = 12;
 pub const BOT: u64 = 41;
@@ -16,26 +18,6 @@ const INSTALLATION: u64 = 100;
 /// Issue 1 and pull request 2 are there from the beginning.
 pub const ISSUE: u64 = 1;
 pub const PULL: u64 = 2;
-
-/// A request, read.
-#[derive(Debug, Clone)]
-pub struct Request {
-    pub method: String,
-    pub path: String,
-    pub query: Vec<(String, String)>,
-    pub body: Option<Value>,
-    pub bearer: String,
-}
-
-impl Request {
-    fn asked(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-
-    fn said(&self, field: &str) -> Value {
-        self.body.as_ref().and_then(|body| body.get(field)).cloned().unwrap_or(Value::Null)
-    }
-}
 
 /// An answer: its status and what it says.
 pub type Answer = (u16, Value);
@@ -223,16 +205,16 @@ impl Hub {
     }
 
     /// Carries a request out.
-    pub fn answer(&mut self, request: &Request) -> Answer {
-        let path = request.path.clone();
+    pub fn answer(&mut self, asked: &Asked) -> Answer {
+        let path = asked.path.clone();
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        match (request.method.as_str(), parts.as_slice()) {
-            ("GET", ["app"]) => self.as_app(request, |_| json!({ "id": APP, "slug": "spellbook" })),
+        match (asked.method.as_str(), parts.as_slice()) {
+            ("GET", ["app"]) => self.as_app(asked, |_| json!({ "id": APP, "slug": "spellbook" })),
             ("GET", ["app", "installations"]) => self.as_app(
-                request,
+                asked,
                 |_| json!([{ "id": INSTALLATION }, { "id": 101, "suspended_at": "2026-01-01T00:00:00Z" }]),
             ),
-            ("GET", ["app", "hook", "deliveries"]) => self.as_app(request, |hub| json!(hub.deliveries)),
+            ("GET", ["app", "hook", "deliveries"]) => self.as_app(asked, |hub| json!(hub.deliveries)),
             ("POST", ["app-manifests", "c0de", "conversions"]) => {
                 (201, json!({ "id": APP, "slug": "spellbook", "pem": "a key", "webhook_secret": "a secret" }))
             }
@@ -240,43 +222,43 @@ impl Hub {
                 self.again.extend(id.parse::<u64>());
                 (202, json!({}))
             }
-            ("POST", ["app", "installations", "100", "access_tokens"]) => self.token(request),
+            ("POST", ["app", "installations", "100", "access_tokens"]) => self.token(asked),
             ("GET", ["installation", "repositories"]) => {
                 (200, json!({ "total_count": 1, "repositories": [self.repository()] }))
             }
             ("GET", ["user"]) => (200, account(BOT)),
             ("GET", ["users", "spellbook%5Bbot%5D"]) => (200, account(BOT)),
             ("GET", ["repositories", id]) if *id == self.number.to_string() => {
-                self.permitted(request, &[], |hub, _| (200, hub.repository()))
+                self.permitted(asked, &[], |hub, _| (200, hub.repository()))
             }
             ("GET", ["repositories", id, "installation"]) if *id == self.number.to_string() => {
-                self.as_app(request, |_| json!({ "id": INSTALLATION }))
+                self.as_app(asked, |_| json!({ "id": INSTALLATION }))
             }
             ("GET", ["repos", owner, name]) if Some(format!("{owner}/{name}")) == self.other_path => {
                 (200, json!({ "id": 8, "full_name": self.other_path, "private": false }))
             }
             (_, ["repos", owner, name, rest @ ..]) if format!("{owner}/{name}") == self.path => {
-                self.below(request, rest)
+                self.below(asked, rest)
             }
             _ => missing(),
         }
     }
 
-    fn as_app(&mut self, request: &Request, answer: impl Fn(&Self) -> Value) -> Answer {
-        if request.bearer.matches('.').count() == 2 {
+    fn as_app(&mut self, asked: &Asked, answer: impl Fn(&Self) -> Value) -> Answer {
+        if asked.bearer().matches('.').count() == 2 {
             return (200, answer(self));
         }
         (401, json!({ "message": "A JSON web token could not be decoded" }))
     }
 
-    fn token(&mut self, request: &Request) -> Answer {
+    fn token(&mut self, asked: &Asked) -> Answer {
         let number = self.number;
         let odd = |id: &Value| *id != number;
-        if request.said("repository_ids").as_array().is_some_and(|ids| ids.iter().any(odd)) {
+        if asked.field("repository_ids").as_array().is_some_and(|ids| ids.iter().any(odd)) {
             return unfit("The repositories requested are not accessible to this installation.");
         }
         let token = format!("ghs_{}", self.id());
-        self.tokens.insert(token.clone(), request.said("permissions"));
+        self.tokens.insert(token.clone(), asked.field("permissions"));
         let expires = self.now.after(std::time::Duration::from_secs(3600)).to_string();
         (201, json!({ "token": token, "expires_at": expires }))
     }
@@ -284,27 +266,27 @@ impl Hub {
     /// Goes on when the token allows one of these; none asked is enough to read.
     fn permitted(
         &mut self,
-        request: &Request,
+        asked: &Asked,
         one_of: &[&str],
-        go_on: impl FnOnce(&mut Self, &Request) -> Answer,
+        go_on: impl FnOnce(&mut Self, &Asked) -> Answer,
     ) -> Answer {
-        if request.bearer == "ghp_plain" {
-            return go_on(self, request);
+        if asked.bearer() == "ghp_plain" {
+            return go_on(self, asked);
         }
-        let Some(allowed) = self.tokens.get(&request.bearer) else {
+        let Some(allowed) = self.tokens.get(asked.bearer()) else {
             return (401, json!({ "message": "Bad credentials" }));
         };
         if one_of.is_empty() || one_of.iter().any(|name| allowed[*name] == "write") {
-            return go_on(self, request);
+            return go_on(self, asked);
         }
         (403, json!({ "message": "Resource not accessible by integration" }))
     }
 
-    fn below(&mut self, request: &Request, rest: &[&str]) -> Answer {
-        if let ("GET", ["installation"]) = (request.method.as_str(), rest) {
-            return self.as_app(request, |_| json!({ "id": INSTALLATION }));
+    fn below(&mut self, asked: &Asked, rest: &[&str]) -> Answer {
+        if let ("GET", ["installation"]) = (asked.method.as_str(), rest) {
+            return self.as_app(asked, |_| json!({ "id": INSTALLATION }));
         }
-        let writes: &[&str] = match (request.method.as_str(), rest) {
+        let writes: &[&str] = match (asked.method.as_str(), rest) {
             ("GET", _) => &[],
             (_, ["check-runs", ..]) => &["checks"],
             (_, ["statuses", ..]) => &["statuses"],
@@ -313,28 +295,28 @@ impl Hub {
             _ => &["issues", "pull_requests"],
         };
         let rest: Vec<String> = rest.iter().map(|part| decoded(part)).collect();
-        self.permitted(request, writes, |hub, request| {
+        self.permitted(asked, writes, |hub, asked| {
             let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
             match rest.first() {
                 None => (200, hub.repository()),
-                Some(&"issues") => hub.issues(request, &rest[1..]),
-                Some(&"pulls") => hub.pull_requests(request, &rest[1..]),
+                Some(&"issues") => hub.issues(asked, &rest[1..]),
+                Some(&"pulls") => hub.pull_requests(asked, &rest[1..]),
                 Some(&"comments" | &"commits" | &"statuses" | &"check-runs" | &"git") => {
-                    hub.commits(request, &rest)
+                    hub.commits(asked, &rest)
                 }
-                Some(_) => hub.others(request, &rest),
+                Some(_) => hub.others(asked, &rest),
             }
         })
     }
 
-    fn issues(&mut self, request: &Request, rest: &[&str]) -> Answer {
-        match (request.method.as_str(), rest) {
+    fn issues(&mut self, asked: &Asked, rest: &[&str]) -> Answer {
+        match (asked.method.as_str(), rest) {
             ("GET", []) => {
-                let creator = request.asked("creator");
+                let creator = asked.parameter("creator");
                 let fits = |thread: &&Value| {
-                    request.asked("state").is_none_or(|state| state == "all" || thread["state"] == state)
+                    asked.parameter("state").is_none_or(|state| state == "all" || thread["state"] == state)
                         && creator.is_none_or(|login| thread["user"]["login"] == login)
-                        && is_since(request, thread)
+                        && is_since(asked, thread)
                 };
                 let mut list: Vec<Value> = self.threads.values().filter(fits).cloned().collect();
                 list.sort_by_key(|thread| std::cmp::Reverse(thread["updated_at"].to_string()));
@@ -342,7 +324,7 @@ impl Hub {
             }
             ("POST", []) => {
                 let number = self.threads.keys().max().map_or(1, |last| last + 1);
-                self.new_thread(number, BOT, &request.body.clone().unwrap_or_default());
+                self.new_thread(number, BOT, &asked.body.clone().unwrap_or_default());
                 (201, self.threads[&number].clone())
             }
             ("GET", ["events"]) => (200, json!(self.events)),
@@ -352,7 +334,7 @@ impl Hub {
                 (200, json!(list))
             }
             ("POST", ["comments", id, "reactions"]) => {
-                let (id, content) = (id.parse().unwrap_or(0), request.said("content"));
+                let (id, content) = (id.parse().unwrap_or(0), asked.field("content"));
                 if !self.comments.iter().any(|comment| comment["id"] == id) {
                     return missing();
                 }
@@ -360,26 +342,26 @@ impl Hub {
                 (201, json!({ "content": content }))
             }
             ("GET", ["comments", id]) => one(&self.comments, "id", id),
-            (_, ["comments", id]) => self.change_comment(request, id),
+            (_, ["comments", id]) => self.change_comment(asked, id),
             ("GET", [number]) => self.thread(number).map_or_else(missing, |thread| (200, thread.clone())),
             ("PATCH", [number]) => {
                 let now = self.time();
                 let Some(thread) = self.thread(number) else { return missing() };
-                change(thread, request.body.as_ref(), &["title", "body", "state"]);
+                change(thread, asked.body.as_ref(), &["title", "body", "state"]);
                 thread["updated_at"] = json!(now);
                 (200, thread.clone())
             }
             ("GET", [number, "comments"]) => {
                 let under = |comment: &&Value| is_numbered(comment, "thread", number);
                 let list: Vec<&Value> =
-                    self.comments.iter().filter(under).filter(|comment| is_since(request, comment)).collect();
+                    self.comments.iter().filter(under).filter(|comment| is_since(asked, comment)).collect();
                 (200, json!(list))
             }
             ("POST", [number, "comments"]) => {
                 if self.thread(number).is_none() {
                     return missing();
                 }
-                let body = request.said("body").as_str().unwrap_or_default().to_owned();
+                let body = asked.field("body").as_str().unwrap_or_default().to_owned();
                 if body.encode_utf16().count() > 65_536 {
                     return unfit("body is too long (maximum is 65536 characters)");
                 }
@@ -387,7 +369,7 @@ impl Hub {
                 (201, self.comments.iter().find(|comment| comment["id"] == id).cloned().unwrap_or_default())
             }
             (verb, [number, "labels", label @ ..]) => {
-                self.labels(request, verb, number, label.first().copied())
+                self.labels(asked, verb, number, label.first().copied())
             }
             _ => missing(),
         }
@@ -397,27 +379,27 @@ impl Hub {
         self.threads.get_mut(&number.parse().ok()?)
     }
 
-    fn change_comment(&mut self, request: &Request, id: &str) -> Answer {
+    fn change_comment(&mut self, asked: &Asked, id: &str) -> Answer {
         let now = self.time();
         let is_it = |comment: &Value| is_numbered(comment, "id", id);
         let lists = [&mut self.comments, &mut self.commit_comments];
         let Some(list) = lists.into_iter().find(|list| list.iter().any(is_it)) else { return missing() };
-        if request.method == "DELETE" {
+        if asked.method == "DELETE" {
             list.retain(|comment| !is_it(comment));
             return (204, Value::Null);
         }
         let comment = list.iter_mut().find(|comment| is_it(comment)).expect("it is in the list");
-        change(comment, request.body.as_ref(), &["body"]);
+        change(comment, asked.body.as_ref(), &["body"]);
         comment["updated_at"] = json!(now);
         (200, comment.clone())
     }
 
-    fn labels(&mut self, request: &Request, verb: &str, number: &str, label: Option<&str>) -> Answer {
+    fn labels(&mut self, asked: &Asked, verb: &str, number: &str, label: Option<&str>) -> Answer {
         let Some(thread) = self.thread(number) else { return missing() };
         let mut labels = thread["labels"].as_array().cloned().unwrap_or_default();
         match (verb, label) {
             ("POST", None) => {
-                for name in names(&request.said("labels")) {
+                for name in names(&asked.field("labels")) {
                     if !labels.iter().any(|label| label["name"] == name) {
                         labels.push(json!({ "name": name }));
                     }
@@ -430,12 +412,12 @@ impl Hub {
         (200, json!(labels))
     }
 
-    fn pull_requests(&mut self, request: &Request, rest: &[&str]) -> Answer {
-        match (request.method.as_str(), rest) {
+    fn pull_requests(&mut self, asked: &Asked, rest: &[&str]) -> Answer {
+        match (asked.method.as_str(), rest) {
             ("GET", []) => {
-                let head = request.asked("head").map(str::to_owned);
+                let head = asked.parameter("head").map(str::to_owned);
                 let list = self.pulls.keys().rev().filter_map(|number| self.pull(*number));
-                let state = request.asked("state").unwrap_or("open").to_owned();
+                let state = asked.parameter("state").unwrap_or("open").to_owned();
                 let fits = |pull: &Value| {
                     let name = format!("acme:{}", pull["head"]["ref"].as_str().unwrap_or_default());
                     head.as_ref().is_none_or(|head| *head == name)
@@ -444,7 +426,7 @@ impl Hub {
                 (200, list.filter(fits).collect())
             }
             ("POST", []) => {
-                let said = request.body.clone().unwrap_or_default();
+                let said = asked.body.clone().unwrap_or_default();
                 let head = said["head"].as_str().unwrap_or_default();
                 let open = self.pulls.keys().filter_map(|number| self.pull(*number));
                 let mut same = open.filter(|pull| pull["state"] == "open" && pull["head"]["ref"] == head);
@@ -464,7 +446,7 @@ impl Hub {
                 (200, json!(list))
             }
             ("GET", ["comments", id]) => one(&self.review_comments, "id", id),
-            ("POST", ["comments", _, "reactions"]) => (201, json!({ "content": request.said("content") })),
+            ("POST", ["comments", _, "reactions"]) => (201, json!({ "content": asked.field("content") })),
             ("GET", [_, "reviews"]) => (200, json!([])),
             ("GET", [number]) => number
                 .parse()
@@ -473,11 +455,11 @@ impl Hub {
                 .map_or_else(missing, |pull| (200, pull)),
             ("PATCH", [number]) => {
                 let Some(thread) = self.thread(number) else { return missing() };
-                change(thread, request.body.as_ref(), &["title", "body"]);
+                change(thread, asked.body.as_ref(), &["title", "body"]);
                 (200, thread.clone())
             }
             ("POST", [number, "requested_reviewers"]) => {
-                let people = names(&request.said("reviewers"));
+                let people = names(&asked.field("reviewers"));
                 if people.iter().any(|name| name == "ghost") {
                     return unfit("Reviews may only be requested from collaborators.");
                 }
@@ -486,7 +468,7 @@ impl Hub {
                     return missing();
                 };
                 pull["requested_reviewers"] = people.iter().map(|name| json!({ "login": name })).collect();
-                let teams = names(&request.said("team_reviewers"));
+                let teams = names(&asked.field("team_reviewers"));
                 pull["requested_teams"] = teams.iter().map(|name| json!({ "slug": name })).collect();
                 (201, pull.clone())
             }
@@ -494,8 +476,8 @@ impl Hub {
         }
     }
 
-    fn commits(&mut self, request: &Request, rest: &[&str]) -> Answer {
-        match (request.method.as_str(), rest) {
+    fn commits(&mut self, asked: &Asked, rest: &[&str]) -> Answer {
+        match (asked.method.as_str(), rest) {
             ("GET", ["git", "ref", "heads", name @ ..]) => reference(self.branches.get(&name.join("/"))),
             ("GET", ["git", "ref", "tags", name @ ..]) => reference(self.tags.get(&name.join("/"))),
             ("GET", ["commits", _, "comments"]) => (200, json!(self.commit_comments)),
@@ -503,13 +485,13 @@ impl Hub {
                 let id = self.id();
                 let url = format!("{}/{}/commit/{sha}#commitcomment-{id}", self.web, self.path);
                 let made = json!({
-                    "id": id, "user": account(BOT), "body": request.said("body"), "commit": sha, "html_url": url,
+                    "id": id, "user": account(BOT), "body": asked.field("body"), "commit": sha, "html_url": url,
                 });
                 self.commit_comments.push(made.clone());
                 (201, made)
             }
             ("GET", ["comments", id]) => one(&self.commit_comments, "id", id),
-            (_, ["comments", id]) => self.change_comment(request, id),
+            (_, ["comments", id]) => self.change_comment(asked, id),
             ("GET", ["commits", sha]) => one(&self.commits, "sha", sha),
             ("GET", ["commits", sha, "check-runs"]) => {
                 let of = |check: &&Value| check["head_sha"] == **sha;
@@ -517,12 +499,12 @@ impl Hub {
                 (200, json!({ "check_runs": list }))
             }
             ("POST", ["check-runs"]) => {
-                let mut made = request.body.clone().unwrap_or_default();
+                let mut made = asked.body.clone().unwrap_or_default();
                 made["id"] = json!(self.id());
                 made["app"] = json!({ "id": APP });
                 made["html_url"] = json!(format!("{}/{}/runs/{}", self.web, self.path, made["id"]));
                 made["remarks"] = json!([]);
-                add_remarks(&mut made, request);
+                add_remarks(&mut made, asked);
                 self.checks.push(made.clone());
                 (201, made)
             }
@@ -531,7 +513,7 @@ impl Hub {
                     return missing();
                 };
                 if verb == "PATCH" {
-                    add_remarks(check, request);
+                    add_remarks(check, asked);
                 }
                 (200, check.clone())
             }
@@ -541,7 +523,7 @@ impl Hub {
                 (200, json!(list))
             }
             ("POST", ["statuses", sha]) => {
-                let mut made = request.body.clone().unwrap_or_default();
+                let mut made = asked.body.clone().unwrap_or_default();
                 made["sha"] = json!(sha);
                 self.statuses.push(made.clone());
                 (201, made)
@@ -550,8 +532,8 @@ impl Hub {
         }
     }
 
-    fn others(&mut self, request: &Request, rest: &[&str]) -> Answer {
-        match (request.method.as_str(), rest) {
+    fn others(&mut self, asked: &Asked, rest: &[&str]) -> Answer {
+        match (asked.method.as_str(), rest) {
             ("GET", ["collaborators", name, "permission"]) => match self.roles.get(*name) {
                 Some(role) => (200, json!({ "permission": "read", "role_name": role })),
                 None if self.private => missing(),
@@ -559,7 +541,7 @@ impl Hub {
             },
             ("GET", ["releases"]) => (200, json!(self.releases)),
             ("POST", ["releases"]) => {
-                let mut made = request.body.clone().unwrap_or_default();
+                let mut made = asked.body.clone().unwrap_or_default();
                 made["id"] = json!(self.id());
                 made["author"] = account(BOT);
                 let tag = made["tag_name"].as_str().unwrap_or_default().to_owned();
@@ -620,38 +602,18 @@ fn change(thing: &mut Value, body: Option<&Value>, fields: &[&str]) {
     }
 }
 
-fn add_remarks(check: &mut Value, request: &Request) {
+fn add_remarks(check: &mut Value, asked: &Asked) {
     let mut remarks = check["remarks"].as_array().cloned().unwrap_or_default();
-    let output = request.said("output");
+    let output = asked.field("output");
     remarks.extend(output["annotations"].as_array().cloned().unwrap_or_default());
     check["output"] = json!({ "summary": output["summary"], "annotations_count": remarks.len() });
     check["remarks"] = json!(remarks);
 }
 
-fn is_since(request: &Request, thing: &Value) -> bool {
-    request.asked("since").is_none_or(|since| thing["updated_at"].as_str().is_some_and(|at| at >= since))
+fn is_since(asked: &Asked, thing: &Value) -> bool {
+    asked.parameter("since").is_none_or(|since| thing["updated_at"].as_str().is_some_and(|at| at >= since))
 }
 
 fn names(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-}
-
-/// Without the escapes of an address.
-pub fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let hex = after.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -15,7 +15,7 @@ mod contract;
 pub use contract::Contract;
 
 mod gate;
-pub use gate::{Asked, Behind, Gate, Trouble, decoded};
+pub use gate::{Answering, Asked, Behind, Gate, Trouble, decoded};
 
 pub mod emulate;
 

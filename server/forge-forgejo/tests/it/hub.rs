@@ -53,11 +53,11 @@ pub(crate) struct Hub {
 
 impl Behind for Hub {
     const API: &str = "/api/v1";
-    const PER_PAGE: &str = "limit";
+    const PER_PAGE: Option<&str> = Some("limit");
 
     fn answer(&mut self, asked: &Asked, now: Timestamp) -> Answer {
         self.now = now;
-        if asked.headers.get("authorization").map(String::as_str) != Some("Bearer fjo_plain") {
+        if asked.bearer() != TOKEN {
             return (401, json!({ "message": "user does not exist [uid: 0, name: ]" }));
         }
         let path = asked.path.clone();

@@ -8,46 +8,42 @@ use domain::effect::{CommentTarget, EffectKind};
 use domain::repository::{Place, Repository};
 use domain::time::Timestamp;
 use forge_github::Access;
+use ports::clock::Clock;
 use ports::forge::Forge;
 use serde_json::{Value, json};
+use testkit::conformance::effects::{check, comment, issue};
 use testkit::conformance::forge::{Interruptible, Stand, suite};
 use testkit::emulate::{ADAS_TOKEN, APP_ID, Emulator, KEY};
-use testkit::{FixedClock, build};
+use testkit::hub::Hub;
+use testkit::{FixedClock, Gate, Trouble, build};
 
-use crate::effects::{check, comment, issue};
-use crate::gate::{Gate, Trouble, client};
+use crate::counterpart::{Counterpart, Program};
 use crate::house::House;
 
-/// Asks as Ada.
-async fn as_ada(emulator: &Emulator, method: &str, path: &str, body: Option<Value>) -> Value {
-    let url = format!("{}{path}", emulator.address);
-    let mut request = client().request(method.parse().unwrap(), url).bearer_auth(ADAS_TOKEN);
-    if let Some(body) = body {
-        request = request.json(&body);
-    }
-    let answer = request.send().await.unwrap();
-    assert!(answer.status().is_success(), "{method} {path}: {}", answer.status());
-    answer.json().await.unwrap()
-}
-
 struct Away {
-    emulator: Emulator,
+    program: Program,
     house: House,
     thread: u64,
+    _emulator: Emulator,
 }
 
 impl Away {
     async fn new() -> Self {
         let emulator = Emulator::start(&["app"]);
-        let made =
-            as_ada(&emulator, "POST", "/repos/acme/app/issues", Some(json!({ "title": "It breaks" }))).await;
-        let repository = as_ada(&emulator, "GET", "/repos/acme/app", None).await;
+        let program = Program::new(&emulator.address);
+        let title = json!({ "title": "It breaks" });
+        let made = as_ada(&program, "POST", "/repos/acme/app/issues", Some(title)).await;
+        let repository = as_ada(&program, "GET", "/repos/acme/app", None).await;
         let clock = Arc::new(FixedClock::new());
         // The emulator believes its own clock, and holds our tokens against it.
         #[expect(clippy::disallowed_methods, reason = "another program's clock is the machine's")]
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         clock.set(Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap()));
-        let (gate, url) = Gate::before(clock.clone(), &emulator.address).await;
+        let mut hub = Hub::empty(clock.now());
+        // The emulator calls itself so, whoever asks.
+        hub.web = emulator.address.replace("127.0.0.1", "localhost");
+        let behind = Counterpart { hub, program: Some(program.clone()) };
+        let (gate, url) = Gate::open(clock.clone(), behind).await;
         let place = Place {
             forge: build::name("github"),
             path: "acme/app".to_owned(),
@@ -55,8 +51,15 @@ impl Away {
         };
         let access = Access::App { id: APP_ID.to_string(), key: KEY.into() };
         let house = House::at(clock, gate, &url, access, place);
-        Self { emulator, house, thread: made["number"].as_u64().unwrap() }
+        Self { program, house, thread: made["number"].as_u64().unwrap(), _emulator: emulator }
     }
+}
+
+/// Asks as Ada.
+async fn as_ada(program: &Program, method: &str, path: &str, body: Option<Value>) -> Value {
+    let (status, answer) = program.ask(method, path, ADAS_TOKEN, body.as_ref()).await;
+    assert!((200..300).contains(&status), "{method} {path}: {status}");
+    answer
 }
 
 #[async_trait]
@@ -79,14 +82,14 @@ impl Stand for Away {
 
     async fn comments(&self) -> Vec<String> {
         let path = format!("/repos/acme/app/issues/{}/comments?per_page=100", self.thread);
-        let list = as_ada(&self.emulator, "GET", &path, None).await;
+        let list = as_ada(&self.program, "GET", &path, None).await;
         let bodies = list.as_array().into_iter().flatten().filter_map(|comment| comment["body"].as_str());
         bodies.map(str::to_owned).collect()
     }
 
     async fn stranger_says(&self, text: &str) -> Option<()> {
         let path = format!("/repos/acme/app/issues/{}/comments", self.thread);
-        as_ada(&self.emulator, "POST", &path, Some(json!({ "body": text }))).await;
+        as_ada(&self.program, "POST", &path, Some(json!({ "body": text }))).await;
         Some(())
     }
 
@@ -105,34 +108,28 @@ async fn keeps_the_promises_of_a_forge() {
 async fn issues_labels_checks_and_commits() {
     let away = Away::new().await;
     let house = &away.house;
-    assert_eq!(
-        house.done(&house.effect("review/issue", issue("One.", true))).await.summary,
-        "opened issue #2"
-    );
-    assert_eq!(
-        house.done(&house.effect("review/issue", issue("Two.", true))).await.summary,
-        "updated issue #2"
-    );
+    assert_eq!(house.done(&house.effect("issue", issue("One.", true))).await.summary, "opened issue #2");
+    assert_eq!(house.done(&house.effect("issue", issue("Two.", true))).await.summary, "updated issue #2");
     let labels = vec!["needs review".to_owned()];
     let number = away.thread;
-    house.done(&house.effect("review/on", EffectKind::AddLabels { number, labels: labels.clone() })).await;
-    house.done(&house.effect("review/off", EffectKind::RemoveLabels { number, labels })).await;
+    house.done(&house.effect("on", EffectKind::AddLabels { number, labels: labels.clone() })).await;
+    house.done(&house.effect("off", EffectKind::RemoveLabels { number, labels })).await;
 
-    let main = as_ada(&away.emulator, "GET", "/repos/acme/app/git/ref/heads/main", None).await;
+    let main = as_ada(&away.program, "GET", "/repos/acme/app/git/ref/heads/main", None).await;
     let head: domain::name::Commit = build::name(main["object"]["sha"].as_str().unwrap());
     let EffectKind::CreateCheck { name, conclusion, summary, annotations, .. } = check(3) else {
         unreachable!("it is one")
     };
     let kind = EffectKind::CreateCheck { commit: head.clone(), name, conclusion, summary, annotations };
-    let effect = house.effect("review/check", kind);
+    let effect = house.effect("check", kind);
     house.done(&effect).await;
     house.done(&effect).await;
     let path = format!("/repos/acme/app/commits/{head}/check-runs");
-    let checks = as_ada(&away.emulator, "GET", &path, None).await;
+    let checks = as_ada(&away.program, "GET", &path, None).await;
     assert_eq!(checks["total_count"], 1, "{checks}");
 
     let target = CommentTarget::Commit { commit: head };
-    house.done(&house.effect("review/commit", comment(target, "Seen.", true))).await;
+    house.done(&house.effect("commit", comment(target, "Seen."))).await;
     let role = house.forge.role(&house.repository, "ada").await.unwrap();
     assert_eq!(role.as_deref(), Some("admin"));
     assert_eq!(house.forge.pull_request(&house.repository, 99).await.unwrap(), None);

@@ -5,10 +5,11 @@ use domain::marker::Marker;
 use domain::name::Commit;
 use ports::forge::{Forge, Thing, ThingKind};
 use serde_json::json;
-
-use crate::effects::{check, comment, issue, offer, release};
-use crate::house::House;
+use testkit::build;
+use testkit::conformance::effects::{check, issue, new_comment, offer, release};
 use testkit::hub::{ADA, ISSUE, PULL, account, sha};
+
+use crate::house::House;
 
 async fn at(house: &House, below: &str) -> Option<Thing> {
     house.forge.look(&house.repository, &format!("{}/acme/app/{below}", house.url)).await.unwrap()
@@ -17,10 +18,10 @@ async fn at(house: &House, below: &str) -> Option<Thing> {
 #[tokio::test]
 async fn every_kind_is_found_where_its_receipt_says() {
     let house = House::new().await;
-    let on_commit = CommentTarget::Commit { commit: crate::effects::commit(2) };
+    let on_commit = CommentTarget::Commit { commit: build::commit(2) };
     let kinds: [(EffectKind, ThingKind, Option<String>); 6] = [
-        (comment(CommentTarget::Thread { number: PULL }, "Said.", false), ThingKind::Comment, None),
-        (comment(on_commit, "Said.", false), ThingKind::Comment, None),
+        (new_comment(CommentTarget::Thread { number: PULL }, "Said."), ThingKind::Comment, None),
+        (new_comment(on_commit, "Said."), ThingKind::Comment, None),
         (issue("Broken.", true), ThingKind::Issue, None),
         (check(60), ThingKind::Check, Some(sha(2))),
         (release(1), ThingKind::Release, None),
@@ -28,7 +29,7 @@ async fn every_kind_is_found_where_its_receipt_says() {
     ];
     for (kind, expect, commit) in kinds {
         let name = kind.as_str();
-        let effect = house.effect(&format!("review/{name}"), kind);
+        let effect = house.effect(name, kind);
         let receipt = house.done(&effect).await;
         let [written] = &receipt.written[..] else { panic!("{name}: {receipt:?}") };
         let thing = house.forge.look(&house.repository, &written.url).await.unwrap().expect(name);
@@ -42,7 +43,7 @@ async fn every_kind_is_found_where_its_receipt_says() {
 async fn each_part_of_a_long_text_is_found() {
     let house = House::new().await;
     let long = "A line of a long text.\n\n".repeat(4_000);
-    let effect = house.effect("review/long", comment(CommentTarget::Thread { number: ISSUE }, &long, false));
+    let effect = house.effect("long", new_comment(CommentTarget::Thread { number: ISSUE }, &long));
     let receipt = house.done(&effect).await;
     assert_eq!(receipt.written.len(), 2);
     for (written, key) in receipt.written.iter().zip(["review/long", "review/long#2"]) {
@@ -56,7 +57,7 @@ async fn each_part_of_a_long_text_is_found() {
 async fn what_others_wrote_is_theirs() {
     let house = House::new().await;
     {
-        let mut hub = house.gate.hub();
+        let hub = &mut house.gate.behind().hub;
         hub.comment(ISSUE, ADA, "Mine.");
         hub.review_comments
             .push(json!({ "id": 77, "user": account(ADA), "body": "Here.", "html_url": "https://x/77" }));
@@ -64,7 +65,7 @@ async fn what_others_wrote_is_theirs() {
             .push(json!({ "sha": sha(9), "commit": { "message": "Mend" }, "html_url": "https://x/9" }));
     }
     let shown = async |below: &str| at(&house, below).await.map(|thing| (thing.kind, thing.own, thing.text));
-    let id = house.gate.hub().comments[0]["id"].clone();
+    let id = house.gate.behind().hub.comments[0]["id"].clone();
     let comment = shown(&format!("issues/1#issuecomment-{id}")).await;
     assert_eq!(comment, Some((ThingKind::Comment, Some(false), "Mine.".to_owned())));
     let review = shown("pull/2#discussion_r77").await;

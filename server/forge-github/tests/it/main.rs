@@ -4,14 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without ends it")]
 
-mod contract;
-mod gate;
+mod counterpart;
 mod house;
-mod pusher;
 
 mod effects;
 mod emulator;
 mod look;
-mod lost;
+mod pace;
 mod payloads;
 mod questions;

@@ -9,12 +9,11 @@ use ports::clock::Clock;
 use ports::forge::{Forge, Offer};
 use secrecy::ExposeSecret;
 use serde_json::json;
+use testkit::conformance::effects::{comment, offer};
 use testkit::emulate::KEY;
 use testkit::hub::{ADA, BOT, ISSUE, PULL, account, sha};
 
-use crate::effects::{comment, offer};
 use crate::house::House;
-use crate::pusher::Pusher;
 
 #[tokio::test]
 async fn roles_are_asked_for_each_time() {
@@ -27,12 +26,12 @@ async fn roles_are_asked_for_each_time() {
         ("release-lead", Some("release-lead")),
         ("none", None),
     ] {
-        house.gate.hub().roles.insert("ada".to_owned(), said.to_owned());
+        house.gate.behind().hub.roles.insert("ada".to_owned(), said.to_owned());
         assert_eq!(role("ada").await.as_deref(), expect, "{said}");
     }
-    house.gate.hub().roles.insert("bob".to_owned(), "read".to_owned());
+    house.gate.behind().hub.roles.insert("bob".to_owned(), "read".to_owned());
     assert_eq!(role("bob").await.as_deref(), Some("read"), "who may read what is private");
-    house.gate.hub().private = false;
+    house.gate.behind().hub.private = false;
     assert_eq!(role("bob").await, None, "everybody may");
     assert_eq!(role("eve/../../x?y").await, None);
 }
@@ -44,10 +43,10 @@ async fn a_pull_request_is_told_as_it_is_now() {
     assert_eq!((pull.head.as_str(), pull.from_fork, pull.open), (sha(2).as_str(), false, true));
     assert_eq!((pull.reference.as_str(), pull.author.as_str()), ("refs/pull/2/head", "ada"));
     assert_eq!(pull.payload["number"], PULL);
-    house.gate.hub().branches.insert("topic".to_owned(), sha(9));
+    house.gate.behind().hub.branches.insert("topic".to_owned(), sha(9));
     let pull = house.forge.pull_request(&house.repository, PULL).await.unwrap().expect("it is there");
     assert_eq!(pull.head, Commit::parse(sha(9)).unwrap());
-    house.gate.hub().pulls.get_mut(&PULL).unwrap()["head"]["repo"] = json!(null);
+    house.gate.behind().hub.pulls.get_mut(&PULL).unwrap()["head"]["repo"] = json!(null);
     let pull = house.forge.pull_request(&house.repository, PULL).await.unwrap().expect("it is there");
     assert!(pull.from_fork, "its repository is gone, so it was another");
     assert_eq!(house.forge.pull_request(&house.repository, 99).await.unwrap(), None);
@@ -57,15 +56,15 @@ async fn a_pull_request_is_told_as_it_is_now() {
 async fn a_renamed_repository_is_found_and_written_to() {
     let house = House::new().await;
     {
-        let mut hub = house.gate.hub();
+        let hub = &mut house.gate.behind().hub;
         (hub.path, hub.old_path) = ("acme/renamed".to_owned(), Some("acme/app".to_owned()));
         hub.roles.insert("ada".to_owned(), "write".to_owned());
     }
     assert_eq!(house.forge.role(&house.repository, "ada").await.unwrap().as_deref(), Some("write"));
-    let effect = comment(CommentTarget::Thread { number: ISSUE }, "Hello.", true);
-    house.done(&house.effect("review/x", effect)).await;
-    house.done(&house.effect("review/pull/1", offer("one", 8))).await;
-    let hub = house.gate.hub();
+    let effect = comment(CommentTarget::Thread { number: ISSUE }, "Hello.");
+    house.done(&house.effect("x", effect)).await;
+    house.done(&house.effect("pull/1", offer("one", 8))).await;
+    let hub = &house.gate.behind().hub;
     assert_eq!((hub.comments.len(), hub.branches["spellbook/review/1"].as_str()), (1, sha(8).as_str()));
 }
 
@@ -75,7 +74,7 @@ async fn another_repository_of_the_old_name_is_not_it() {
     // The token that was got under the old name is good for the new one too.
     house.forge.credential(&house.repository).await.unwrap();
     {
-        let mut hub = house.gate.hub();
+        let hub = &mut house.gate.behind().hub;
         (hub.path, hub.other_path) = ("acme/renamed".to_owned(), Some("acme/app".to_owned()));
         hub.roles.insert("ada".to_owned(), "write".to_owned());
     }
@@ -98,9 +97,21 @@ async fn a_token_for_reading_is_kept_for_some_minutes() {
     assert_eq!(credential().await, first);
     house.clock.advance(Duration::from_secs(601));
     assert_ne!(credential().await, first);
-    assert!(house.gate.hub().tokens[&first]["contents"] == "read", "it cannot write");
+    assert!(house.gate.behind().hub.tokens[&first]["contents"] == "read", "it cannot write");
     assert!(!format!("{:?}", house.forge).contains(&first), "no token is shown");
     assert!(!format!("{:?}", house.forge).contains("PRIVATE"), "nor the key");
+}
+
+#[tokio::test]
+async fn a_token_that_was_taken_back_is_replaced() {
+    let house = House::new().await;
+    house.gate.behind().hub.roles.insert("ada".to_owned(), "write".to_owned());
+    let role = async || house.forge.role(&house.repository, "ada").await;
+    role().await.unwrap();
+    house.gate.behind().hub.tokens.clear();
+    let error = role().await.expect_err("it is good no more");
+    assert!(error.message.contains("401"), "{error}");
+    assert_eq!(role().await.unwrap().as_deref(), Some("write"), "with another");
 }
 
 #[tokio::test]
@@ -108,7 +119,7 @@ async fn what_happened_is_told_under_the_keys_of_webhooks() {
     let house = House::new().await;
     let since = house.clock.advance(Duration::from_secs(60));
     {
-        let mut hub = house.gate.hub();
+        let hub = &mut house.gate.behind().hub;
         hub.now = since;
         hub.comment(ISSUE, ADA, "/spellbook help");
         let edited = hub.comment(ISSUE, ADA, "/spellbook run x");
@@ -181,14 +192,14 @@ async fn whose_account_it_is_is_asked_once() {
 async fn its_own_open_pull_requests_are_counted() {
     let house = House::new().await;
     assert_eq!(house.forge.offers(&house.repository).await.unwrap(), [], "ada's does not count");
-    let effect = house.effect("review/pull/1", offer("one", 8));
+    let effect = house.effect("pull/1", offer("one", 8));
     house.done(&effect).await;
     let offers = async || house.forge.offers(&house.repository).await.unwrap();
     let number = offers().await[0].number;
     assert_eq!(offers().await, [Offer { number, key: Some("review/pull/1".to_owned()) }]);
-    house.gate.hub().threads.get_mut(&number).unwrap()["body"] = json!("Mine now.");
+    house.gate.behind().hub.threads.get_mut(&number).unwrap()["body"] = json!("Mine now.");
     assert_eq!(offers().await, [Offer { number, key: None }]);
-    house.gate.hub().threads.get_mut(&number).unwrap()["state"] = json!("closed");
+    house.gate.behind().hub.threads.get_mut(&number).unwrap()["state"] = json!("closed");
     assert_eq!(offers().await, []);
 }
 
@@ -196,7 +207,7 @@ async fn its_own_open_pull_requests_are_counted() {
 async fn what_never_arrived_is_asked_for_again() {
     let house = House::new().await;
     let delivery = |id: u64, guid: &str, code: u16, at: &str| json!({ "id": id, "guid": guid, "status_code": code, "delivered_at": at, "event": "push" });
-    house.gate.hub().deliveries = vec![
+    house.gate.behind().hub.deliveries = vec![
         delivery(26, "d", 502, "2026-11-22T09:50:00Z"),
         delivery(25, "c", 500, "2026-11-22T09:45:00Z"),
         delivery(24, "b", 202, "2026-11-22T09:40:00Z"),
@@ -207,7 +218,7 @@ async fn what_never_arrived_is_asked_for_again() {
     let since = house.clock.now();
     let since = domain::time::Timestamp::from_millis(since.millis() - 3_600_000);
     assert_eq!(house.forge.redeliver(since).await.unwrap(), 2);
-    assert_eq!(house.gate.hub().again, [25, 26], "not what arrived since, nor what is too old");
+    assert_eq!(house.gate.behind().hub.again, [25, 26], "not what arrived since, nor what is too old");
 }
 
 #[tokio::test]
@@ -216,8 +227,8 @@ async fn a_configuration_that_makes_no_sense_is_refused() {
     let build = |change: &dyn Fn(&mut Config)| {
         let mut config = Config::new(Access::App { id: "1".to_owned(), key: KEY.into() });
         change(&mut config);
-        let source = std::sync::Arc::new(Pusher(house.gate.clone()));
-        GitHub::build(config, Surroundings { clock: house.clock.clone(), source }).map(drop)
+        let surroundings = Surroundings { clock: house.clock.clone(), source: house.gate.clone() };
+        GitHub::build(config, surroundings).map(drop)
     };
     assert!(build(&|_| {}).is_ok());
     for url in ["http://ghe.example.com", "ghe", "https://me:pw@ghe.example.com", "https://x/?y", "file:///x"]

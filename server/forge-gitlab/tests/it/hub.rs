@@ -51,11 +51,11 @@ pub(crate) struct Hub {
 
 impl Behind for Hub {
     const API: &str = "/api/v4";
-    const PER_PAGE: &str = "per_page";
+    const PER_PAGE: Option<&str> = Some("per_page");
 
     fn answer(&mut self, asked: &Asked, now: Timestamp) -> Answer {
         self.now = now;
-        if asked.headers.get("authorization").map(String::as_str) != Some("Bearer glpat-plain") {
+        if asked.bearer() != TOKEN {
             return (401, json!({ "message": "401 Unauthorized" }));
         }
         let path = asked.path.clone();

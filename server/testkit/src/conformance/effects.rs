@@ -26,6 +26,10 @@ pub trait Far: Stand {
     fn pull(&self) -> u64;
     /// Somebody writes a comment under the issue.
     fn written(&self) -> CommentRef;
+    /// Who is asked to look at a change.
+    fn reviewers(&self) -> &'static [&'static str] {
+        &["bob"]
+    }
 }
 
 /// The kinds of effects that are tried; what a forge does not offer is left out by its tests.
@@ -105,7 +109,7 @@ async fn wanted(far: &dyn Far, kind: &str) -> EffectKind {
     let thread = CommentTarget::Thread { number: far.thread() };
     let long = "Some words, and then some more.\n\n".repeat(2_000);
     let first = match kind {
-        "pull request again" => Some(offer("one", 8)),
+        "pull request again" => Some(offer_to(far.reviewers(), "one", 8)),
         "long comment again" => Some(comment(thread.clone(), &long)),
         "check again" => Some(check(3)),
         "issue again" | "end of an issue" => Some(issue("One.", true)),
@@ -116,9 +120,9 @@ async fn wanted(far: &dyn Far, kind: &str) -> EffectKind {
         done(far, &effect(far, kind, first)).await;
     }
     match kind {
-        "pull request" => offer("one", 8),
-        "pull request again" => offer("two", 9),
-        "comment" => EffectKind::AddComment { target: thread, body: "Hello.".to_owned(), sticky: false },
+        "pull request" => offer_to(far.reviewers(), "one", 8),
+        "pull request again" => offer_to(far.reviewers(), "two", 9),
+        "comment" => new_comment(thread, "Hello."),
         "long comment again" => comment(thread, &format!("{long}End.")),
         "comment on a commit" => comment(CommentTarget::Commit { commit: build::commit(2) }, "Hello."),
         "check" | "check again" => check(120),
@@ -129,7 +133,7 @@ async fn wanted(far: &dyn Far, kind: &str) -> EffectKind {
         "change of a pull request" => change(far.pull(), None),
         "labels" => EffectKind::AddLabels { number: far.pull(), labels: labels() },
         "labels off" => EffectKind::RemoveLabels { number: far.pull(), labels: labels() },
-        "reviewers" => EffectKind::AddReviewers { number: far.pull(), reviewers: vec!["bob".to_owned()] },
+        "reviewers" => EffectKind::AddReviewers { number: far.pull(), reviewers: names(far.reviewers()) },
         "status" => status(StatusState::Failure),
         "release" => release(2),
         "reaction" => EffectKind::React { comment: far.written(), reaction: Reaction::Eyes },
@@ -143,8 +147,13 @@ async fn wanted(far: &dyn Far, kind: &str) -> EffectKind {
     }
 }
 
-/// A change that is offered at a commit.
+/// A change that is offered at a commit, for Bob to look at.
 pub fn offer(text: &str, at: u32) -> EffectKind {
+    offer_to(&["bob"], text, at)
+}
+
+/// The same, for others to look at.
+pub fn offer_to(reviewers: &[&str], text: &str, at: u32) -> EffectKind {
     EffectKind::CreatePullRequest {
         title: format!("Fixes: {text}"),
         body: "Look.".to_owned(),
@@ -153,13 +162,18 @@ pub fn offer(text: &str, at: u32) -> EffectKind {
         commit: build::commit(at),
         draft: true,
         labels: vec!["spellbook".to_owned()],
-        reviewers: vec!["bob".to_owned()],
+        reviewers: names(reviewers),
     }
 }
 
 /// A comment that is edited in place.
 pub fn comment(target: CommentTarget, body: &str) -> EffectKind {
     EffectKind::AddComment { target, body: body.to_owned(), sticky: true }
+}
+
+/// A comment beside those that are there.
+pub fn new_comment(target: CommentTarget, body: &str) -> EffectKind {
+    EffectKind::AddComment { target, body: body.to_owned(), sticky: false }
 }
 
 /// A check of the second commit.
@@ -220,7 +234,11 @@ fn change(number: u64, state: Option<IssueState>) -> EffectKind {
 }
 
 fn labels() -> Vec<String> {
-    vec!["needs review".to_owned(), "ünïcode/x".to_owned()]
+    names(&["needs review", "ünïcode/x"])
+}
+
+fn names(all: &[&str]) -> Vec<String> {
+    all.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// What is seen, without the names of runs, which are drawn from a clock that waits more when something was lost.

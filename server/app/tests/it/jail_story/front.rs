@@ -16,8 +16,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value as Json;
+use testkit::Asked;
 use testkit::emulate::{ADAS_TOKEN, Emulator};
-use testkit::hub::{BOT, Hub, Request, account, decoded};
+use testkit::hub::{BOT, Hub, account};
 
 use super::bare::Bare;
 use super::fate::{Deed, Fate, Moment};
@@ -159,10 +160,10 @@ impl Front {
     }
 
     /// Carries a request out.
-    async fn carry_out(self: &Arc<Self>, request: &Request, query: &str) -> (u16, Json) {
-        if is_emulated(&request.path) {
-            let (status, value) = self.ask_far(request, query).await;
-            if request.path.ends_with("/access_tokens") && status == 201 {
+    async fn carry_out(self: &Arc<Self>, asked: &Asked) -> (u16, Json) {
+        if is_emulated(&asked.path) {
+            let (status, value) = self.ask_far(asked).await;
+            if asked.path.ends_with("/access_tokens") && status == 201 {
                 let token = value["token"].as_str().unwrap_or_default().to_owned();
                 self.hub().tokens.insert(token, value["permissions"].clone());
             }
@@ -170,12 +171,12 @@ impl Front {
         }
         let (answer, told, again) = {
             let mut hub = self.hub();
-            let answer = hub.answer(request);
+            let answer = hub.answer(asked);
             let again = std::mem::take(&mut hub.again);
-            let told = hooks::of_request(&mut hub, request, &answer);
+            let told = hooks::of_request(&mut hub, asked, &answer);
             (answer, told, again)
         };
-        if request.method == "POST" && request.path.ends_with("/pulls") && answer.0 == 201 {
+        if asked.method == "POST" && asked.path.ends_with("/pulls") && answer.0 == 201 {
             let head = answer.1["head"]["sha"].as_str().unwrap_or_default();
             self.bare.point(&format!("refs/pull/{}/head", answer.1["number"]), head);
         }
@@ -188,13 +189,14 @@ impl Front {
         answer
     }
 
-    async fn ask_far(&self, request: &Request, query: &str) -> (u16, Json) {
-        let url = format!("{}{}{query}", self.emulator.address, request.path);
-        let mut asked = self.http.request(request.method.parse().unwrap(), url).bearer_auth(&request.bearer);
-        if let Some(body) = &request.body {
-            asked = asked.json(body);
+    async fn ask_far(&self, asked: &Asked) -> (u16, Json) {
+        let url = format!("{}{}", self.emulator.address, asked.path);
+        let url = reqwest::Url::parse_with_params(&url, &asked.query).unwrap();
+        let mut request = self.http.request(asked.method.parse().unwrap(), url).bearer_auth(asked.bearer());
+        if let Some(body) = &asked.body {
+            request = request.json(body);
         }
-        let answered = asked.send().await.unwrap();
+        let answered = request.send().await.unwrap();
         (answered.status().as_u16(), answered.json().await.unwrap_or(Json::Null))
     }
 }
@@ -252,16 +254,7 @@ async fn unheard() -> Response {
 }
 
 async fn api(front: &Arc<Front>, parts: &Parts, body: &Bytes) -> Response {
-    let uri = &parts.uri;
-    let request = Request {
-        method: parts.method.to_string(),
-        path: uri.path().to_owned(),
-        query: uri.query().unwrap_or_default().split('&').filter_map(pair).collect(),
-        body: serde_json::from_slice(body).ok(),
-        bearer: said(&parts.headers, "authorization").trim_start_matches("Bearer ").to_owned(),
-    };
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let (status, value) = front.carry_out(&request, &query).await;
+    let (status, value) = front.carry_out(&Asked::read(parts, body)).await;
     let status = StatusCode::from_u16(status).unwrap();
     if value.is_null() { status.into_response() } else { (status, axum::Json(value)).into_response() }
 }
@@ -289,11 +282,6 @@ async fn git(front: &Arc<Front>, parts: &Parts, body: Bytes) -> Response {
         front.pushed(&account(BOT));
     }
     answer
-}
-
-fn pair(text: &str) -> Option<(String, String)> {
-    let (name, value) = text.split_once('=')?;
-    Some((name.to_owned(), decoded(value)))
 }
 
 pub(super) fn said(headers: &HeaderMap, name: &str) -> String {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use domain::signature::Signature;
 use serde_json::{Value as Json, json};
-use testkit::hub::{Answer, BOT, Hub, Request, account};
+use testkit::Asked;
+use testkit::hub::{Answer, BOT, Hub, account};
 
 use super::fate::{Deed, Moment};
 use super::front::Front;
@@ -150,14 +151,14 @@ pub(super) fn of_push(
 }
 
 /// What is told of what the server itself did.
-pub(super) fn of_request(hub: &mut Hub, request: &Request, answer: &Answer) -> Vec<(&'static str, Json)> {
-    let path: Vec<&str> = request.path.trim_start_matches('/').split('/').skip(3).collect();
+pub(super) fn of_request(hub: &mut Hub, asked: &Asked, answer: &Answer) -> Vec<(&'static str, Json)> {
+    let path: Vec<&str> = asked.path.trim_start_matches('/').split('/').skip(3).collect();
     let made = answer.1.clone();
     if !(200..300).contains(&answer.0) {
         return Vec::new();
     }
     let sender = account(BOT);
-    match (request.method.as_str(), path.as_slice()) {
+    match (asked.method.as_str(), path.as_slice()) {
         ("POST", ["issues", number, "comments"]) => {
             vec![of_comment(hub, number.parse().unwrap(), &made, &sender)]
         }
