@@ -77,6 +77,8 @@ struct Daemon {
 /// Daemons that wait for somebody to approve a pull request.
 #[derive(Debug, Clone)]
 struct Waiting {
+    /// Where it is; forges write its number in different ways.
+    url: Option<String>,
     /// Its newest commit, as far as is known.
     commit: Option<Commit>,
     daemons: Vec<DaemonId>,
@@ -206,15 +208,16 @@ async fn pulls(world: &World, repository: &Repository) -> Result<BTreeMap<u64, W
     let mut pulls: BTreeMap<u64, Waiting> = BTreeMap::new();
     for (event, daemon) in waiting(world, repository.id, None, LOOKED_EVENTS).await? {
         let Some(number) = event.thread() else { continue };
-        let new = Waiting { commit: event.commit, daemons: Vec::new() };
+        let new = Waiting { url: None, commit: event.commit, daemons: Vec::new() };
         pulls.entry(number).or_insert(new).daemons.push(daemon);
     }
     let mut open = BTreeMap::new();
-    for (number, waiting) in pulls {
+    for (number, mut waiting) in pulls {
         let events = world.store.event_list(repository.id, Some(number), &Page::first(LOOKED_EVENTS)).await?;
         let newest = events.into_iter().find(|event| event.kind == EventKind::PullRequest);
-        let state = newest.as_ref().and_then(|event| event.payload.pointer("/pull_request/state")?.as_str());
-        if state.is_none_or(|state| state == "open") {
+        let said = |field: &str| newest.as_ref()?.payload.pointer("/pull_request")?.get(field)?.as_str();
+        if said("state").is_none_or(|state| state == "open") {
+            waiting.url = said("html_url").map(str::to_owned);
             open.insert(number, waiting);
         }
     }

@@ -50,7 +50,9 @@ pub(super) fn markdown(board: &Board) -> String {
          a comment below: `{} help`. It ends with `dashboard` in `spellbook.yaml`.\n",
         board.prefix
     );
-    neutral(&text, &Leave::default())
+    let urls = board.waiting.values().filter_map(|waiting| waiting.url.as_deref());
+    let hosts = urls.filter_map(|url| url.split('/').nth(2)).map(str::to_owned).collect();
+    neutral(&text, &Leave { hosts, thread: None })
 }
 
 fn opening(board: &Board) -> String {
@@ -98,12 +100,11 @@ fn last(run: &Run) -> String {
 
 fn pull(number: u64, waiting: &Waiting, prefix: &str) -> String {
     let names = waiting.daemons.iter().map(|daemon| code(daemon.as_str())).collect::<Vec<_>>().join(", ");
-    match &waiting.commit {
-        Some(commit) => {
-            format!("#{number}: {names}, there with `{prefix} approve {}`", &commit.as_str()[..12])
-        }
-        None => format!("#{number}: {names}"),
-    }
+    let place = waiting.url.clone().unwrap_or_else(|| format!("pull request {number}"));
+    let approval = waiting.commit.as_ref().map_or_else(String::new, |commit| {
+        format!(", where `{prefix} approve {}` lets it begin", &commit.as_str()[..12])
+    });
+    format!("{names} at {place}{approval}")
 }
 
 /// Text of others in a cell: code, in which only the bar would end it.

@@ -89,8 +89,9 @@ impl Talk {
     /// Something happens to the pull request, at a commit.
     pub(super) async fn pull(&self, action: &str, who: &str, head: &Commit) {
         self.note(&format!("({who}: {action})"));
-        let payload =
-            json!({ "number": self.number, "action": action, "pull_request": { "number": self.number } });
+        let url = format!("https://github.test/ada/book/pull/{}", self.number);
+        let pull = json!({ "number": self.number, "html_url": url });
+        let payload = json!({ "number": self.number, "action": action, "pull_request": pull });
         self.happens(EventKind::PullRequest, who, Some(head.clone()), payload).await;
     }
 
