@@ -204,7 +204,7 @@ async fn repository(world: &World, url: &str) -> Result<Repository, Refusal> {
     let Some((path, _)) = why::in_repository(path) else {
         return Err(Refusal::invalid("url_invalid", "it is not the address of something in a repository"));
     };
-    let thread = why::Thread { host, path, number: 0 };
+    let thread = why::Thread { host, path, number: 0, is_issue: false };
     let found = why::repository(world, &thread).await?;
     let is_here = thread.host.is_some() || found.origin == Origin::Hosted || found.origin.place().is_none();
     if is_here {

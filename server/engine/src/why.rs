@@ -11,8 +11,10 @@ use crate::world::World;
 const LOOKED: u32 = 2_000;
 /// How many of them at once.
 const AT_ONCE: u32 = 200;
-/// The parts of addresses behind which the number of a thread stands, on the forges that there are.
-const THREADS: [&str; 4] = ["pull", "pulls", "issues", "merge_requests"];
+/// The parts of addresses behind which the number of a pull request stands, on the forges that there are.
+const PULLS: [&str; 3] = ["pull", "pulls", "merge_requests"];
+/// And that of an issue.
+const ISSUES: [&str; 2] = ["issues", "work_items"];
 
 /// An issue or a pull request, as a person writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +23,10 @@ pub struct Thread {
     pub host: Option<String>,
     /// The repository's path there.
     pub path: String,
-    /// Its number.
+    /// Its number there.
     pub number: u64,
+    /// Whether it is an issue for sure; some forges count these apart.
+    pub is_issue: bool,
 }
 
 impl Thread {
@@ -32,17 +36,24 @@ impl Thread {
         let Some((_, address)) = text.split_once("://") else {
             let (path, number) = text.split_once('#')?;
             let valid = path.split('/').count() == 2 && path.split('/').all(|part| !part.is_empty());
-            return Some(Self { host: None, path: path.to_owned(), number: number.parse().ok()? })
-                .filter(|_| valid);
+            let number = number.parse().ok()?;
+            return valid.then(|| Self { host: None, path: path.to_owned(), number, is_issue: false });
         };
         let address = address.split(['?', '#']).next().unwrap_or(address);
         let (host, below) = address.split_once('/')?;
         let (path, rest) = in_repository(below)?;
         let mut parts = rest.into_iter();
-        let kind = parts.next().filter(|kind| THREADS.contains(kind));
+        let kind = parts.next()?;
         let number = parts.next()?.parse().ok()?;
         let host = host.rsplit('@').next().unwrap_or(host).to_lowercase();
-        kind.map(|_| Self { host: Some(host), path, number })
+        let is_issue = ISSUES.contains(&kind);
+        (is_issue || PULLS.contains(&kind)).then_some(Self { host: Some(host), path, number, is_issue })
+    }
+
+    /// The number by which this server knows it, in its repository.
+    pub fn number_in(&self, world: &World, repository: &Repository) -> u64 {
+        let host = repository.origin.place().and_then(|place| world.hosts.get(&place.forge));
+        host.filter(|_| self.is_issue).map_or(self.number, |host| host.issue_number(self.number))
     }
 }
 
@@ -114,6 +125,7 @@ mod tests {
 
     fn check(text: &str, expect: Option<(Option<&str>, &str, u64)>) {
         let got = Thread::parse(text);
+        assert!(got.as_ref().is_none_or(|one| one.is_issue == text.contains("/issues/")), "{text}");
         let got = got.as_ref().map(|one| (one.host.as_deref(), one.path.as_str(), one.number));
         assert_eq!(got, expect, "{text}");
     }
@@ -126,6 +138,7 @@ mod tests {
         check("https://git.example.com/acme/app/issues/12", Some((Some("git.example.com"), "acme/app", 12)));
         let nested = "https://lab.example.com/a/team/b/-/merge_requests/3#note_5";
         check(nested, Some((Some("lab.example.com"), "a/team/b", 3)));
+        check("https://lab.example.com/a/b/-/issues/3", Some((Some("lab.example.com"), "a/b", 3)));
         check("https://lab.example.com/a/b/-/merge_requests/3", Some((Some("lab.example.com"), "a/b", 3)));
         for text in [
             "",

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::look::Page;
 use crate::shape::{number, text};
 use crate::thing;
+use crate::thread::Thread;
 use crate::understand::Reader;
 use crate::verify::verify;
 
@@ -120,6 +121,10 @@ impl Host for GitLab {
     fn understand(&self, name: &str, body: &[u8], received_at: Timestamp) -> Understood {
         let own = self.account.known_own().map(|own| own.id);
         Reader { forge: &self.account.config.name, own }.understand(name, body, received_at)
+    }
+
+    fn issue_number(&self, number: u64) -> u64 {
+        Thread::Issue(number).number()
     }
 
     /// A token does not say where the server is wanted. Whose it is must be known before the account's own

@@ -83,6 +83,12 @@ pub trait Host: std::fmt::Debug + Send + Sync {
     /// What a webhook says. Pure: nobody is asked, and no body makes it panic.
     fn understand(&self, name: &str, body: &[u8], received_at: Timestamp) -> Understood;
 
+    /// The number by which this server knows an issue; it is the forge's own, where issues and pull requests are
+    /// counted together.
+    fn issue_number(&self, number: u64) -> u64 {
+        number
+    }
+
     /// The repositories in which the server is at home; `None` when the forge does not say, as with a token.
     ///
     /// # Errors

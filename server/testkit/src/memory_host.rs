@@ -12,6 +12,8 @@ use ports::forge::{ForgeError, Found, Headers, Host, Signed, Understood, Unsigne
 #[derive(Debug)]
 pub struct MemoryHost {
     secret: String,
+    /// What is added to the numbers of issues.
+    issues: u64,
     state: Mutex<State>,
 }
 
@@ -28,7 +30,12 @@ struct State {
 impl MemoryHost {
     /// A host whose webhooks are signed with this; with nothing, it has no secret.
     pub fn new(secret: &str) -> Self {
-        Self { secret: secret.to_owned(), state: Mutex::default() }
+        Self { secret: secret.to_owned(), issues: 0, state: Mutex::default() }
+    }
+
+    /// One that counts issues apart from pull requests: the server adds so much to their numbers.
+    pub fn counting_issues_from(self, issues: u64) -> Self {
+        Self { issues, ..self }
     }
 
     /// Webhooks of this name mean this; others are ignored.
@@ -88,6 +95,10 @@ impl Host for MemoryHost {
     fn understand(&self, name: &str, _body: &[u8], _received_at: Timestamp) -> Understood {
         let understood = self.state().understood.get(name).cloned();
         understood.unwrap_or_else(|| Understood::Ignored(format!("`{name}` starts nothing")))
+    }
+
+    fn issue_number(&self, number: u64) -> u64 {
+        number + self.issues
     }
 
     async fn places(&self) -> Result<Option<Vec<Found>>, ForgeError> {

@@ -86,7 +86,8 @@ pub(crate) async fn list(
     })?;
     let repository = why::repository(server.world(), &thread).await?;
     let page = listing.page(EventId::uuid)?;
-    let found = server.store().event_list(repository.id, Some(thread.number), &page).await?;
+    let number = thread.number_in(server.world(), &repository);
+    let found = server.store().event_list(repository.id, Some(number), &page).await?;
     Ok(listing.part(found, |event| event.id.to_string()).map(EventJson::from))
 }
 

@@ -17,6 +17,7 @@ use testkit::{MemoryHost, build};
 use super::house::House;
 use crate::intake::{self, IntakeOutcome, Told};
 use crate::sweep::{self, Swept};
+use crate::why::{self, Thread};
 
 /// A server that is known to `github`.
 async fn house() -> (House, Arc<MemoryHost>) {
@@ -181,6 +182,25 @@ async fn a_watched_repository_gets_its_place() {
     let _ = house.store.repository_create(&own).await.unwrap();
     insta::assert_snapshot!(said(&house, &host, added(&[found(1, "acme/app")])).await, @"added: acme/app");
     assert_eq!(house.store.repository_at(&place(1, "")).await.unwrap().unwrap().id, own.id);
+}
+
+#[tokio::test]
+async fn an_issue_has_the_number_that_its_forge_says() {
+    let mut house = House::new(&[]).await;
+    let host = Arc::new(MemoryHost::new("s3cret").counting_issues_from(1_000));
+    let world = Arc::get_mut(&mut house.world).expect("nobody else has it yet");
+    world.hosts.insert(github(), host.clone());
+    said(&house, &host, added(&[found(1, "acme/app")])).await;
+    for (text, expect) in [
+        ("https://github.test/acme/app/issues/7", 1_007),
+        ("https://github.test/acme/app/-/work_items/7#note_1", 1_007),
+        ("https://github.test/acme/app/-/merge_requests/7", 7),
+        ("acme/app#7", 7),
+    ] {
+        let thread = Thread::parse(text).expect("it is one");
+        let repository = why::repository(&house.world, &thread).await.expect("it is known");
+        assert_eq!(thread.number_in(&house.world, &repository), expect, "{text}");
+    }
 }
 
 #[tokio::test]

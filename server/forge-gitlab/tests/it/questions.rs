@@ -63,6 +63,7 @@ async fn it_is_at_home_where_it_is_told() {
     assert_eq!(house.forge.places().await.unwrap(), None, "a token does not say");
     assert!(matches!(understood(), Understood::Ignored(_)), "but whose it is");
     let url = format!("{}/acme/team/app", house.url);
+    assert_eq!(house.forge.issue_number(ISSUE_IID), ISSUE, "its issues are counted apart");
     let found = house.forge.place(&url).await.unwrap().expect("it is there");
     assert_eq!((found.place.path.as_str(), found.place.id), ("acme/team/app", 7));
     assert_eq!(found.url, format!("{url}.git"), "and not where the answer says");
