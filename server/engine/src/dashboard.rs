@@ -36,8 +36,10 @@ pub const WINDOW: Duration = Duration::from_secs(300);
 const KEY: &str = "dashboard";
 const TITLE: &str = "Daemons of this repository";
 const OFF: &str = "This dashboard is switched off: `spellbook.yaml` does not ask for it any more.";
-/// So many daemons are looked at.
-const MOST_DAEMONS: u32 = 500;
+/// So many daemons have a line; how many more there are is said.
+const MOST_LINES: usize = 100;
+/// So many daemons are asked for at once.
+const AT_ONCE: u32 = 500;
 /// So many runs of a daemon are looked through for the last one that has ended.
 const LOOKED_RUNS: u32 = 20;
 /// So many events are looked through for pull requests that wait.
@@ -50,7 +52,11 @@ struct Board {
     default_branch: Branch,
     /// Whether the repository does not answer the server, so that all this may be old.
     is_away: bool,
-    /// Those who need somebody's attention first.
+    /// How many daemons there are.
+    count: usize,
+    /// How many of them need a look.
+    degraded: usize,
+    /// Those that have a line, those who need a look first.
     daemons: Vec<Daemon>,
     /// What its runs cost in this month.
     cost: NanoUsd,
@@ -145,23 +151,24 @@ fn issue(board: &Board) -> EffectKind {
 }
 
 async fn board(world: &World, repository: &Repository) -> Result<Board, Refusal> {
-    let filter = DaemonFilter { repository: Some(repository.id), branch: None };
-    let rows = world.store.daemon_list(&filter, &Page::first(MOST_DAEMONS)).await?;
-    let mut daemons = Vec::new();
-    for row in rows {
-        if row.revision.content != RevisionContent::Removed {
-            daemons.push(daemon(world, repository, row).await?);
-        }
-    }
-    daemons.sort_by_key(|daemon| match daemon.health {
+    let mut rows = rows(world, repository).await?;
+    rows.sort_by_key(|row| match health(row) {
         Health::Degraded => 0,
         Health::Suspended | Health::Missing => 1,
         Health::Healthy => 2,
     });
+    let (count, degraded) = (rows.len(), rows.iter().filter(|row| health(row) == Health::Degraded).count());
+    rows.truncate(MOST_LINES);
+    let mut daemons = Vec::new();
+    for row in rows {
+        daemons.push(daemon(world, repository, row).await?);
+    }
     let path = repository.path.to_string();
     Ok(Board {
         default_branch: repository.default_branch.clone(),
         is_away: repository.sync.status == SyncStatus::Unreachable,
+        count,
+        degraded,
         daemons,
         cost: cost(world, Scope::Repository, path.clone(), path).await?,
         waiting: pulls(world, repository).await?,
@@ -169,8 +176,26 @@ async fn board(world: &World, repository: &Repository) -> Result<Board, Refusal>
     })
 }
 
+/// The daemons on deploy branches.
+async fn rows(world: &World, repository: &Repository) -> Result<Vec<DaemonRow>, StoreError> {
+    let filter = DaemonFilter { repository: Some(repository.id), branch: None };
+    let (mut all, mut page) = (Vec::new(), Page::first(AT_ONCE));
+    loop {
+        let rows = world.store.daemon_list(&filter, &page).await?;
+        let Some(last) = rows.last() else { break };
+        page.after = Some(last.revision.id.uuid());
+        all.extend(rows.into_iter().filter(|row| row.revision.content != RevisionContent::Removed));
+    }
+    Ok(all)
+}
+
+fn health(row: &DaemonRow) -> Health {
+    Health::of(&row.revision.content, row.role, row.last_run, row.pause.as_ref())
+}
+
 async fn daemon(world: &World, repository: &Repository, row: DaemonRow) -> Result<Daemon, StoreError> {
-    let DaemonRow { revision, role, last_run, pause, .. } = row;
+    let health = health(&row);
+    let DaemonRow { revision, pause, .. } = row;
     let filter = RunFilter {
         repository: Some(repository.id),
         daemon: Some(revision.daemon.clone()),
@@ -181,7 +206,7 @@ async fn daemon(world: &World, repository: &Repository, row: DaemonRow) -> Resul
     let path = repository.path.to_string();
     let subject = format!("{path}/{}", revision.daemon);
     Ok(Daemon {
-        health: Health::of(&revision.content, role, last_run, pause.as_ref()),
+        health,
         is_invalid: matches!(revision.content, RevisionContent::Invalid { .. }),
         pause,
         last: runs.into_iter().find(|run| matches!(run.state, RunState::Ended { .. })),

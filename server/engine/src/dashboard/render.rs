@@ -11,9 +11,6 @@ use domain::suggest::code;
 use super::{Board, Daemon, Waiting};
 use crate::report::minute;
 
-/// So many daemons have a line; how many more there are is said.
-const MOST_LINES: usize = 100;
-
 /// The board, harmless wherever it is shown.
 pub(super) fn markdown(board: &Board) -> String {
     let mut text = format!("**{}** Models cost {} this month.\n", opening(board), dollars(board.cost));
@@ -25,7 +22,7 @@ pub(super) fn markdown(board: &Board) -> String {
     if !board.daemons.is_empty() {
         text.push_str("\n| daemon | health | last run | cost this month |\n| --- | --- | --- | ---: |\n");
     }
-    for daemon in board.daemons.iter().take(MOST_LINES) {
+    for daemon in &board.daemons {
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} |",
@@ -35,7 +32,7 @@ pub(super) fn markdown(board: &Board) -> String {
             dollars(daemon.cost),
         );
     }
-    if let more @ 1.. = board.daemons.len().saturating_sub(MOST_LINES) {
+    if let more @ 1.. = board.count.saturating_sub(board.daemons.len()) {
         let _ = write!(text, "\n… and {more} more.\n");
     }
     if !board.waiting.is_empty() {
@@ -56,17 +53,13 @@ pub(super) fn markdown(board: &Board) -> String {
 }
 
 fn opening(board: &Board) -> String {
-    let degraded = board.daemons.iter().filter(|daemon| daemon.health == Health::Degraded).count();
-    let daemons = match board.daemons.len() {
-        0 => return "There are no daemons.".to_owned(),
-        1 => "one daemon".to_owned(),
-        count => format!("{count} daemons"),
-    };
-    match degraded {
-        0 if board.daemons.len() == 1 => "One daemon, and it is fine.".to_owned(),
-        0 => format!("{daemons}, and none needs a look."),
-        1 => format!("One of {daemons} needs a look."),
-        count => format!("{count} of {daemons} need a look."),
+    match (board.count, board.degraded) {
+        (0, _) => "There are no daemons.".to_owned(),
+        (1, 0) => "One daemon, and it is fine.".to_owned(),
+        (1, _) => "One daemon, and it needs a look.".to_owned(),
+        (count, 0) => format!("{count} daemons, and none needs a look."),
+        (count, 1) => format!("One of {count} daemons needs a look."),
+        (count, degraded) => format!("{degraded} of {count} daemons need a look."),
     }
 }
 

@@ -141,3 +141,17 @@ async fn edits_do_not_pile_up() {
         assert!(!dashboard::update(&house.world, &known(&house).await).await.unwrap());
     }
 }
+
+#[tokio::test]
+async fn of_many_daemons_those_who_need_a_look_come_first() {
+    let names: Vec<String> = (0..130).map(|number| format!("d{number:03}")).collect();
+    let mut daemons: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), SAYS)).collect();
+    daemons.push(("zz", BROKEN));
+    let house = at_forge(House::new(&daemons).await).await;
+    file(&house, "spellbook.yaml", ASKED_FOR).await;
+    let said = body(looked(&house).await);
+    assert!(said.starts_with("**One of 131 daemons needs a look.**"), "{said}");
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("| `")).collect();
+    assert_eq!((lines.len(), lines[0].contains("`zz`")), (100, true));
+    assert!(said.contains("\n… and 31 more.\n"), "{said}");
+}
