@@ -1,5 +1,5 @@
-//! Bodies as they are stored. What forges send shrinks to a third by LZ4, which takes a tenth of the time that
-//! writing the rest twice would, to the log and to the file.
+//! Bodies as they are stored. What forges send shrinks to a third by LZ4, which takes less time than writing the
+//! rest twice would, to the log and to the file.
 
 use ports::store::StoreError;
 

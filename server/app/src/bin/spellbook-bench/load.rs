@@ -27,7 +27,7 @@ use crate::process::{Server, say};
 pub(crate) const SECRET: &str = "bench-secret-of-webhooks";
 /// The number of the repository that they are about.
 pub(crate) const REPOSITORY: u64 = 186_853_002;
-/// So many webhooks a second are signed beforehand; nobody takes more.
+/// So many webhooks a second are signed beforehand; what is taken beyond that is signed when it is sent.
 const MOST: u64 = 20_000;
 /// Stands where the comment's number is to be.
 const NUMBER: u64 = 7_777_777_777_777;
@@ -68,12 +68,16 @@ pub(crate) async fn run(plan: &str) -> anyhow::Result<()> {
     let address: SocketAddr = target.authority().context("no address")?.as_str().parse()?;
     let mut senders = Vec::new();
     for number in 0..load.connections as u64 {
-        let all = (number..load.seconds * MOST).step_by(load.connections);
+        let numbers = (number..).step_by(load.connections);
+        let before = numbers.clone().take_while(|number| *number < load.seconds * MOST);
+        let before: Vec<_> = before.map(|number| (number, letter.signature(number))).collect();
+        let (later, signs) = (numbers.skip(before.len()), Arc::clone(&letter));
+        let later = later.map(move |number| (number, signs.signature(number)));
         senders.push(Sender {
             path: target.path().to_owned(),
             host: address.to_string(),
             connection: connect(address, number).await?,
-            signed: all.map(|number| (number, letter.signature(number))).collect::<Vec<_>>().into_iter(),
+            signed: Box::new(before.into_iter().chain(later)),
             letter: Arc::clone(&letter),
         });
     }
@@ -125,12 +129,12 @@ struct Sender {
     host: String,
     connection: SendRequest<Full<Bytes>>,
     /// The numbers of its webhooks, and their signatures.
-    signed: std::vec::IntoIter<(u64, String)>,
+    signed: Box<dyn Iterator<Item = (u64, String)> + Send>,
 }
 
 impl Sender {
     async fn send(&mut self) -> anyhow::Result<()> {
-        let (number, signature) = self.signed.next().context("more were taken than were signed")?;
+        let (number, signature) = self.signed.next().context("there are no more numbers")?;
         let body = self.letter.written(number);
         let request = Request::post(&self.path)
             .header(header::HOST, &self.host)
